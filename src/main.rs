@@ -1,0 +1,3 @@
+#![doc = "The farebox command."]
+
+fn main() {}
