@@ -1,0 +1,3 @@
+//! Requirements of the pure core, each test named by the id it bears. Also runs without `shell`.
+
+mod architecture;

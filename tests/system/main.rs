@@ -1,0 +1,1 @@
+//! The whole thing over real sockets, files and processes.
