@@ -1,3 +1,5 @@
 #![doc = "The farebox command."]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    farebox::cli::main()
+}

@@ -1,1 +1,45 @@
-//! To be written.
+//! The command line: one file per subcommand, exit codes, terminal output.
+//!
+//! Nobody imports this module, and nobody else prints.
+
+mod args;
+mod exit;
+mod explain;
+mod hex;
+mod terminal;
+mod version;
+
+use std::process::ExitCode;
+
+use args::Command;
+use exit::{Exit, Failure, Outcome};
+use terminal::Terminal;
+
+/// Runs the command of this process's arguments and environment.
+pub fn main() -> ExitCode {
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with 0, usage to stderr with 2.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let mut terminal = Terminal::new(&cli.global);
+    match dispatch(&cli.command, &mut terminal) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            terminal.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
+    match command {
+        Command::Explain(args) => explain::run(args, terminal),
+        Command::Version(args) => version::run(args, terminal),
+        _ => Err(Failure::new(Exit::Failed, "this command is not built in yet")),
+    }
+}

@@ -1,0 +1,408 @@
+//! The command line: every subcommand with its flags, and `FAREBOX_<FLAG>` for each of them.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  farebox demo                                  play the flows of a CPM session's end, with proof
+  farebox check /etc/farebox/farebox.yaml       every problem of a configuration, with its line
+  farebox run --config /etc/farebox/farebox.yaml
+  farebox decode 01000264c0000110…              read a Diameter message
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 assertion failed, 65 bad input, 69 unreachable,
+75 try again, 77 permission, 78 bad configuration, 130 Ctrl-C";
+
+/// Charging gateway for OMA CPM and RCS messaging: HTTP triggers in, Diameter Rf and Ro out.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "farebox",
+    version,
+    arg_required_else_help = true,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every subcommand.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Colour on the terminal; NO_COLOR and CLICOLOR_FORCE are honoured
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Colour,
+    /// No notes on stderr
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Form of the data on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Human,
+    /// A stable object for programs
+    Json,
+}
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the gateway
+    Run(Run),
+    /// Start simulators and gateway, end sessions in every way, and show that each was charged once
+    Demo(Demo),
+    /// Simulate a charging system
+    #[command(subcommand)]
+    Sim(Sim),
+    /// Judge a configuration: every problem with its line, no network
+    Check(Check),
+    /// A trigger in, the Diameter messages out; nothing is stored or sent
+    Encode(Encode),
+    /// Read Diameter messages from hex or bytes
+    Decode(Decode),
+    /// Explain a diagnostic code (FB0107) or a Diameter result code (5002)
+    Explain(Explain),
+    /// Look into the dictionaries
+    #[command(subcommand)]
+    Dict(Dict),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Ask a running gateway how it is
+    Status(Status),
+    /// Print the version
+    Version(Version),
+}
+
+/// `farebox run`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// What to log: error, warn, info, debug, or module=level
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+    /// How to log; by default text on a terminal, json elsewhere
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Source {
+    /// The configuration: a file, or a folder of files merged in name order
+    #[arg(long, short, value_name = "PATH", default_value = "/etc/farebox/farebox.yaml")]
+    pub(crate) config: PathBuf,
+    /// Folder of the store, instead of `store.path`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `farebox demo`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Demo {
+    /// Play, print and exit: 0 if every flow was charged once, else 3
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only these flows
+    #[arg(long, value_name = "FLOW", value_delimiter = ',')]
+    pub(crate) flow: Vec<Flow>,
+    /// Let the CDF simulator lose one CDR: the demo must notice and end with 3
+    #[arg(long)]
+    pub(crate) lose_cdr: bool,
+}
+
+/// The ways in which a CPM session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Flow {
+    /// The client sends BYE
+    ClientClose,
+    /// The server sends BYE, the client answers OK
+    ServerClose,
+    /// The server sends BYE, no OK ever comes
+    ServerCloseNoOk,
+    /// Both send BYE at the same time
+    CrossingByes,
+    /// The OCS is silent at the Termination Request
+    SilentOcs,
+}
+
+/// `farebox sim`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Sim {
+    /// An online charging system with a ledger
+    Ocs(SimOcs),
+    /// A charging data function that writes CDRs
+    Cdf(SimCdf),
+}
+
+/// `farebox sim ocs`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimOcs {
+    /// Where to listen
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:13868")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Origin-Host
+    #[arg(long, value_name = "NAME", default_value = "ocs-sim.example.net")]
+    pub(crate) host: String,
+    /// Origin-Realm
+    #[arg(long, value_name = "NAME", default_value = "example.net")]
+    pub(crate) realm: String,
+    /// An account with its balance; may be repeated
+    #[arg(long, value_name = "ID=AMOUNT", default_value = "+12025550123=10.00EUR")]
+    pub(crate) account: Vec<String>,
+}
+
+/// `farebox sim cdf`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimCdf {
+    /// Where to listen
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:13869")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Origin-Host
+    #[arg(long, value_name = "NAME", default_value = "cdf-sim.example.net")]
+    pub(crate) host: String,
+    /// Origin-Realm
+    #[arg(long, value_name = "NAME", default_value = "example.net")]
+    pub(crate) realm: String,
+    /// Where the CDRs go, one JSON object a line
+    #[arg(long, value_name = "FILE", default_value = "cdr.ndjson")]
+    pub(crate) out: PathBuf,
+}
+
+/// `farebox check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Check {
+    /// Files or folders
+    #[arg(value_name = "PATH", default_value = "/etc/farebox/farebox.yaml")]
+    pub(crate) path: Vec<PathBuf>,
+    /// Form of the findings
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
+    /// `warnings`: a warning fails the check too
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) deny: Option<Deny>,
+}
+
+/// What fails a check beside errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Deny {
+    Warnings,
+}
+
+/// `farebox encode`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Encode {
+    /// The trigger's body, JSON; `-` reads stdin
+    #[arg(value_name = "BODY")]
+    pub(crate) body: PathBuf,
+    /// What the trigger is
+    #[arg(long)]
+    pub(crate) op: Op,
+    /// The start's body, for an interim or a terminate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) session: Option<PathBuf>,
+    /// Only the message to this peer
+    #[arg(long, value_name = "NAME")]
+    pub(crate) peer: Option<String>,
+    /// The configuration; without one, the built-in mapping and example identities
+    #[arg(long, short, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// How much of the bytes to print below the tree
+    #[arg(long, value_name = "HOW", default_value = "full")]
+    pub(crate) hex: Hex,
+    /// Write the bytes to a .bin or .hex file instead of printing
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Form of the output
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// The four calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Op {
+    Start,
+    Interim,
+    Terminate,
+    Event,
+}
+
+/// How much hex to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hex {
+    /// Every byte
+    Full,
+    /// None
+    Off,
+}
+
+/// `farebox decode`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Decode {
+    /// Hex, or files (.bin, .hex, .txt); nothing or `-` reads stdin
+    #[arg(value_name = "HEX|FILE")]
+    pub(crate) input: Vec<String>,
+    /// Judge each message: required AVPs, lengths, flags, occurrence; 3 if wrong
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// How much of the bytes to print below the tree
+    #[arg(long, value_name = "HOW", default_value = "off")]
+    pub(crate) hex: Hex,
+    /// Form of the output
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `farebox explain`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Explain {
+    /// FB0107, 5002, a name like DIAMETER_UNKNOWN_SESSION_ID; nothing lists all
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+}
+
+/// `farebox dict`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Dict {
+    /// An AVP by code, code:vendor, name, or part of its name
+    Show(DictShow),
+}
+
+/// `farebox dict show`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DictShow {
+    /// 2102, 2102:10415, Application-Service-Type, service-type
+    #[arg(value_name = "AVP")]
+    pub(crate) avp: String,
+}
+
+/// `farebox config`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print the configuration
+    Show(ConfigShow),
+}
+
+/// `farebox config show`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConfigShow {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// With every default
+    #[arg(long)]
+    pub(crate) effective: bool,
+}
+
+/// `farebox status`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Status {
+    /// The admin port
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8869")]
+    pub(crate) admin_url: String,
+    /// Only whether the process is alive: 0 or 69, for a container's health check
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// `farebox version`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Version {
+    /// Form of the output
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// The command line of this process.
+///
+/// # Errors
+/// Usage, help and version, as clap prints them.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&command().try_get_matches()?)
+}
+
+/// The whole command with an environment variable for every long flag.
+pub(crate) fn command() -> clap::Command {
+    with_env(Cli::command())
+}
+
+/// One rule for all: `--log-format` is also `FAREBOX_LOG_FORMAT`.
+fn with_env(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_long() {
+            None | Some("help" | "version") => arg,
+            Some(long) => {
+                let name = format!("FAREBOX_{}", long.to_uppercase().replace('-', "_"));
+                let arg = arg.env(name).hide_env(true);
+                match arg.get_action() {
+                    // FAREBOX_QUIET=0 is off, FAREBOX_QUIET=1 is on.
+                    ArgAction::SetTrue => arg.value_parser(FalseyValueParser::new()),
+                    _ => arg,
+                }
+            }
+        })
+        .mut_subcommands(with_env)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_env(command: &clap::Command, seen: &mut usize) {
+        for arg in command.get_arguments() {
+            if let Some(long) = arg.get_long().filter(|long| !matches!(*long, "help" | "version")) {
+                let expected = format!("FAREBOX_{}", long.to_uppercase().replace('-', "_"));
+                let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());
+                assert_eq!(env, Some(expected), "{} --{long}", command.get_name());
+                *seen += 1;
+            }
+        }
+        for sub in command.get_subcommands() {
+            check_env(sub, seen);
+        }
+    }
+
+    #[test]
+    fn every_long_flag_has_its_variable() {
+        let command = command();
+        command.clone().debug_assert();
+        let mut seen = 0;
+        check_env(&command, &mut seen);
+        assert!(seen > 20, "{seen} flags");
+    }
+
+    #[test]
+    fn help_fits_one_screen() {
+        let mut command = command();
+        command.build();
+        for sub in command.get_subcommands_mut() {
+            let lines = sub.render_help().to_string().lines().count();
+            assert!(lines <= 50, "{}: {lines} lines", sub.get_name());
+        }
+    }
+}
