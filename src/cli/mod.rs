@@ -6,6 +6,8 @@ mod args;
 mod exit;
 mod explain;
 mod hex;
+mod http;
+mod status;
 mod terminal;
 mod version;
 
@@ -39,7 +41,17 @@ pub fn main() -> ExitCode {
 fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
     match command {
         Command::Explain(args) => explain::run(args, terminal),
+        Command::Status(args) => status::run(args, terminal),
         Command::Version(args) => version::run(args, terminal),
         _ => Err(Failure::new(Exit::Failed, "this command is not built in yet")),
     }
+}
+
+/// A small runtime for commands that talk to sockets.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("the runtime did not start: {error}")))
 }
