@@ -104,6 +104,8 @@ codes! {
     FB1016 Caller "rate limited" "More requests than `api.limits.rate`.";
     FB1017 Caller "unauthenticated" "A bearer token is required.";
     FB1018 Caller "forbidden" "The token's scopes do not allow this call.";
+    FB1019 Caller "denied" "The debit was denied and the request asked for that as a problem (`Prefer: denied=402`). The members of the answer stand beside those of the problem.";
+    FB1020 Caller "body not received in time" "The body has to arrive within 10 seconds of its headers.";
     FB1500 Farebox "internal error" "A bug in farebox; nothing is half done. Please report it with the request id.";
     FB1503 Environment "store unavailable" "The store could not write or sync. Use another instance; see the log event `store.failed`.";
     FB1504 Caller "draining" "This instance is about to stop. Use another one.";
