@@ -70,6 +70,7 @@ codes! {
     FB0111 Config "expression cannot be read" "The text inside `${…}` does not follow the grammar: paths, filters after `|`, `==`, `!=`, `<`, `>`, `?:`, `??`.";
     FB0112 Config "AVP is not a member of the group" "The dictionary's group does not list this AVP. Use `extend:` in a dictionary of your own to add it.";
     FB0113 Config "value does not fit the AVP" "The value cannot be put into the AVP's type: a text into a number, a number out of range.";
+    FB0114 Config "group contains itself" "Following the members of the group leads back to it; no message could be built. Remove the member.";
     // 02xx: configuration.
     FB0201 Config "duplicate name" "The name is used twice.";
     FB0202 Config "interface has no route" "A service uses an interface for which there is no route; its records could never be sent.";

@@ -1,3 +1,4 @@
 //! Requirements of the pure core, each test named by the id it bears. Also runs without `shell`.
 
 mod architecture;
+mod codec;
