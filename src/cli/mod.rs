@@ -7,6 +7,7 @@ mod exit;
 mod explain;
 mod hex;
 mod http;
+mod ports;
 mod status;
 mod terminal;
 mod version;
