@@ -2,4 +2,6 @@
 
 mod architecture;
 mod codec;
+mod pending;
+mod routing;
 mod watchdog;

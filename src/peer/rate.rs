@@ -1,0 +1,56 @@
+//! At most so many requests a second, evenly spread, with room for a short burst.
+
+use std::time::Duration;
+
+use crate::clock::Now;
+
+/// A burst may take this much of the rate in advance.
+const BURST: Duration = Duration::from_millis(100);
+
+/// The generic cell rate algorithm: one number, no timer.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    interval: Duration,
+    burst: Duration,
+    /// When the next request would be due if all came evenly.
+    due: Now,
+}
+
+impl Rate {
+    /// So many a second; 0 is read as 1.
+    pub fn per_second(count: u32) -> Rate {
+        let interval = Duration::from_secs(1) / count.max(1);
+        Rate { interval, burst: BURST.max(interval), due: Now::ZERO }
+    }
+
+    /// Takes one, if the rate has room for it.
+    pub fn take(&mut self, now: Now) -> bool {
+        let due = self.due.max(now);
+        if due.since(now) >= self.burst {
+            return false;
+        }
+        self.due = due + self.interval;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_gives_its_count_a_second_and_no_more() {
+        let mut rate = Rate::per_second(100);
+        let taken =
+            (0..10_000u64).filter(|ms| rate.take(Now::ZERO + Duration::from_millis(*ms))).count();
+        assert!((1000..=1010).contains(&taken), "{taken} in 10 s");
+    }
+
+    #[test]
+    fn a_rate_of_one_still_gives_one() {
+        let mut rate = Rate::per_second(1);
+        assert!(rate.take(Now::ZERO));
+        assert!(!rate.take(Now::ZERO));
+        assert!(rate.take(Now::ZERO + Duration::from_secs(1)));
+    }
+}
