@@ -5,6 +5,8 @@
 //! its business; a request is a token here.
 
 pub mod jitter;
+pub mod machine;
+pub mod machine_table;
 pub mod pending;
 pub mod rate;
 pub mod reconnect;

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod codec;
+mod peer_machine;
 mod pending;
 mod routing;
 mod watchdog;
