@@ -3,10 +3,13 @@
 //! Nobody imports this module, and nobody else prints.
 
 mod args;
+mod decode;
+mod dict;
 mod exit;
 mod explain;
 mod hex;
 mod http;
+mod message_json;
 mod ports;
 mod status;
 mod terminal;
@@ -14,7 +17,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use args::Command;
+use args::{Command, Dict};
 use exit::{Exit, Failure, Outcome};
 use terminal::Terminal;
 
@@ -41,6 +44,8 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
     match command {
+        Command::Decode(args) => decode::run(args, terminal),
+        Command::Dict(Dict::Show(args)) => dict::show(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
         Command::Status(args) => status::run(args, terminal),
         Command::Version(args) => version::run(args, terminal),

@@ -1,1 +1,2 @@
 //! The whole thing over real sockets, files and processes.
+mod cli;
