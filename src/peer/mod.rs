@@ -16,6 +16,8 @@ pub mod watchdog;
 use std::fmt;
 use std::time::Duration;
 
+use crate::diameter::Address;
+
 pub use pending::CopyHistory;
 
 /// One configured peer.
@@ -166,15 +168,6 @@ impl fmt::Display for Application {
     }
 }
 
-/// An IP address as the Address type carries it (RFC 6733, 4.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostAddress {
-    /// AddressType 1.
-    V4([u8; 4]),
-    /// AddressType 2.
-    V6([u8; 16]),
-}
-
 /// Who we are, in CER, CEA and every base-protocol message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalIdentity {
@@ -189,7 +182,7 @@ pub struct LocalIdentity {
     /// Firmware-Revision, if one is told.
     pub firmware_revision: Option<u32>,
     /// Host-IP-Address; empty: the local address of the connection.
-    pub addresses: Vec<HostAddress>,
+    pub addresses: Vec<Address>,
     /// Origin-State-Id; 0 leaves it out (RFC 6733, 8.16; P-31).
     pub origin_state_id: u32,
 }
