@@ -1,4 +1,4 @@
-//! What the API needs from the rest: somebody who answers triggers, somebody who counts.
+//! What the API needs from the rest: somebody who answers triggers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,31 +22,4 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Is this instance about to stop? Then new sessions and events are refused.
     fn draining(&self) -> bool;
-}
-
-/// Counts what the API does; `op` is one of start interim terminate event get.
-pub trait Meter: Send + Sync + 'static {
-    /// A call begins.
-    fn begin(&self, op: &'static str);
-
-    /// A call ends, answered or given up by its client (`status` 499).
-    fn end(&self, op: &'static str, status: u16, seconds: f64);
-
-    /// A call was refused: validation conflict idempotency unknown_session overload draining
-    /// spool_full store rate.
-    fn rejected(&self, reason: &'static str);
-
-    /// A stored answer was given again.
-    fn replayed(&self, op: &'static str);
-}
-
-/// Counts nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Unmetered;
-
-impl Meter for Unmetered {
-    fn begin(&self, _: &'static str) {}
-    fn end(&self, _: &'static str, _: u16, _: f64) {}
-    fn rejected(&self, _: &'static str) {}
-    fn replayed(&self, _: &'static str) {}
 }

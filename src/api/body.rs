@@ -413,18 +413,22 @@ fn money(field: &Field<'_>) -> Option<Money> {
 /// `"0.70"` → (70, -2); not negative, at most 18 digits, so that it always fits an Integer64.
 fn decimal(field: &Field<'_>) -> Option<(i64, i32)> {
     let text = field.text()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((&text, "0"));
+    let (whole, fraction) = match text.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (text.as_str(), None),
+    };
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) || whole.len() + fraction.len() > DECIMAL_DIGITS_MAX {
+    let places = fraction.map_or(0, str::len);
+    let fits = whole.len() + places <= DECIMAL_DIGITS_MAX;
+    if !fits || !digits(whole) || !fraction.is_none_or(digits) {
         field.problem(format!(
             "expected a decimal of at most {DECIMAL_DIGITS_MAX} digits such as \"0.70\", not {}",
             field.json().describe()
         ));
         return None;
     }
-    let fraction = if text.contains('.') { fraction } else { "" };
-    let digits = format!("{whole}{fraction}").parse().ok()?;
-    Some((digits, -i32::try_from(fraction.len()).ok()?))
+    let digits = format!("{whole}{}", fraction.unwrap_or("")).parse().ok()?;
+    Some((digits, -i32::try_from(places).ok()?))
 }
 
 const DECIMAL_DIGITS_MAX: usize = 18;

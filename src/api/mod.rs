@@ -14,6 +14,6 @@ pub mod routes;
 pub mod server;
 mod words;
 
-pub use backend::{Backend, Meter, Unmetered};
+pub use backend::Backend;
 pub use routes::{Rules, router};
 pub use server::{Limits, serve};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::answer::{AnswerJson, SessionJson};
 use super::body::BodyError;
 use super::fields::FieldProblem;
-use crate::charging::outcome::{Answer, Refusal, SessionView};
+use crate::charging::outcome::{Answer, DecreasedTotal, MappingProblem, Refusal, SessionView};
 use crate::diagnostic::Code;
 
 macro_rules! kinds {
@@ -59,9 +59,9 @@ kinds! {
     ValidationFailed "validation-failed" 400 FB1001 0 "validation" "The trigger is not valid";
     MalformedJson "malformed-json" 400 FB1002 0 "validation" "The body is not JSON";
     IdempotencyKeyMissing "idempotency-key-missing" 400 FB1003 0 "idempotency" "Idempotency-Key is missing";
-    Unauthenticated "unauthenticated" 401 FB1017 0 "" "A bearer token is required";
+    Unauthenticated "unauthenticated" 401 FB1017 0 "auth" "A bearer token is required";
     Denied "denied" 402 FB1019 0 "" "The debit was denied";
-    Forbidden "forbidden" 403 FB1018 0 "" "The token does not allow this call";
+    Forbidden "forbidden" 403 FB1018 0 "auth" "The token does not allow this call";
     UnknownSession "unknown-session" 404 FB1004 0 "unknown_session" "No such session";
     UnknownRecord "unknown-record" 404 FB1005 0 "" "No such record";
     NotFound "not-found" 404 FB1006 0 "" "No such resource";
@@ -72,7 +72,7 @@ kinds! {
     RequestInProgress "request-in-progress" 409 FB1010 1 "conflict" "The first copy of this request is in progress";
     TooLarge "too-large" 413 FB1011 0 "validation" "The body is too large";
     UnsupportedMediaType "unsupported-media-type" 415 FB1012 0 "validation" "The media type is not accepted";
-    MappingFailed "mapping-failed" 422 FB1013 0 "validation" "The trigger cannot be mapped";
+    MappingFailed "mapping-failed" 422 FB1013 0 "mapping" "The trigger cannot be mapped";
     IdempotencyKeyReused "idempotency-key-reused" 422 FB1014 0 "idempotency" "The key was used for something else";
     UsageDecreased "usage-decreased" 422 FB1015 0 "validation" "A total went backwards";
     RateLimited "rate-limited" 429 FB1016 1 "rate" "Too many requests";
@@ -195,7 +195,7 @@ impl Problem {
                 "the first copy of this request has no answer yet; repeat it later.",
             ),
             Refusal::MappingFailed(problems) => {
-                let item = |problem: crate::charging::outcome::MappingProblem| Item {
+                let item = |problem: MappingProblem| Item {
                     pointer: problem.pointer,
                     detail: problem.detail,
                     suggestion: None,
@@ -203,7 +203,7 @@ impl Problem {
                 };
                 let errors: Vec<Item> = problems.into_iter().map(item).collect();
                 let count = errors.len();
-                let detail = format!("the message cannot be built: {count} found; {done}");
+                let detail = format!("the message cannot be built ({count} reasons below); {done}");
                 Problem { errors, ..Problem::new(Kind::MappingFailed, detail) }
             }
             Refusal::IdempotencyKeyReused => Problem::new(
@@ -211,7 +211,7 @@ impl Problem {
                 format!("the same key came with another path or body before; {done}"),
             ),
             Refusal::UsageDecreased(totals) => {
-                let item = |total: crate::charging::outcome::DecreasedTotal| Item {
+                let item = |total: DecreasedTotal| Item {
                     pointer: Some(total.pointer),
                     detail: format!("{} is lower than {} before", total.now, total.before),
                     suggestion: None,

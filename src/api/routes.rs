@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
 use super::answer;
-use super::backend::{Backend, Meter};
+use super::backend::Backend;
 use super::body::{self, Call};
 use super::headers::{self, Preferences};
 use super::problem::{self, Item, Kind, Problem};
@@ -25,6 +25,7 @@ use crate::charging::event::{EventAction, Request, Trigger};
 use crate::charging::outcome::{Answer, Outcome, Refusal, Reply, Subject};
 use crate::clock::{self, Now};
 use crate::config::settings::{ApiSettings, Token};
+use crate::telemetry::metrics::{InFlight, Metrics};
 
 /// What the routes have to know besides the backend.
 #[derive(Clone, Debug)]
@@ -48,10 +49,10 @@ impl Default for Rules {
 }
 
 /// The API port as a service.
-pub fn router(backend: Arc<dyn Backend>, meter: Arc<dyn Meter>, rules: Rules) -> Router {
+pub fn router(backend: Arc<dyn Backend>, metrics: Arc<Metrics>, rules: Rules) -> Router {
     let app = Arc::new(App {
         backend,
-        meter,
+        metrics,
         in_flight: Semaphore::new(rules.settings.in_flight_max.min(Semaphore::MAX_PERMITS)),
         rate: rules.settings.rate_per_second.map(Rate::new),
         rules,
@@ -71,7 +72,7 @@ pub fn router(backend: Arc<dyn Backend>, meter: Arc<dyn Meter>, rules: Rules) ->
 
 struct App {
     backend: Arc<dyn Backend>,
-    meter: Arc<dyn Meter>,
+    metrics: Arc<Metrics>,
     rules: Rules,
     in_flight: Semaphore,
     rate: Option<Rate>,
@@ -171,7 +172,7 @@ async fn trigger(
         Reply::Refused(refusal) => Err(Problem::refusal(refusal, &subject)),
         Reply::Answered { answer, replayed } => {
             if replayed {
-                app.meter.replayed(op);
+                app.metrics.api_replay(op);
             }
             Ok(answered(answer, replayed, preferences, parts.uri.path()))
         }
@@ -377,6 +378,7 @@ struct Metered<'a> {
     op: &'static str,
     begun: Now,
     status: u16,
+    _running: InFlight,
 }
 
 /// Counted where the client closed the connection before its answer.
@@ -384,14 +386,14 @@ const CLIENT_CLOSED: u16 = 499;
 
 impl<'a> Metered<'a> {
     fn begin(app: &'a App, op: &'static str) -> Metered<'a> {
-        app.meter.begin(op);
-        Metered { app, op, begun: clock::now(), status: CLIENT_CLOSED }
+        let running = app.metrics.api_in_flight(op);
+        Metered { app, op, begun: clock::now(), status: CLIENT_CLOSED, _running: running }
     }
 
     fn finish(&mut self, result: Result<Response, Problem>, instance: &str) -> Response {
         let response = result.unwrap_or_else(|problem| {
             if !problem.kind.reason().is_empty() {
-                self.app.meter.rejected(problem.kind.reason());
+                self.app.metrics.api_rejection(problem.kind.reason());
             }
             problem.response(instance)
         });
@@ -402,8 +404,8 @@ impl<'a> Metered<'a> {
 
 impl Drop for Metered<'_> {
     fn drop(&mut self) {
-        let seconds = clock::now().since(self.begun).as_secs_f64();
-        self.app.meter.end(self.op, self.status, seconds);
+        let took = clock::now().since(self.begun);
+        self.app.metrics.api_request(self.op, self.status, took);
     }
 }
 

@@ -1,2 +1,4 @@
 //! The whole thing over real sockets, files and processes.
+
+mod api;
 mod cli;
