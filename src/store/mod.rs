@@ -3,6 +3,20 @@
 //! Knows ids, states and bytes, **not Diameter**: a store that parses records cannot be trusted to
 //! keep bad ones. A [`Batch`] is atomic and durable when [`CommitResult::Durable`] is returned.
 
+pub mod memory;
+#[cfg(feature = "shell")]
+pub mod sqlite;
+#[cfg(feature = "shell")]
+mod sqlite_folder;
+#[cfg(feature = "shell")]
+mod sqlite_open;
+#[cfg(feature = "shell")]
+mod sqlite_room;
+#[cfg(feature = "shell")]
+mod sqlite_rows;
+#[cfg(feature = "shell")]
+mod sqlite_search;
+
 use bytes::Bytes;
 
 use crate::clock::Wall;
@@ -144,7 +158,8 @@ pub struct KeyRow {
     pub fingerprint: [u8; 32],
     /// The session or event it acted on.
     pub subject: String,
-    /// The stored answer, `None` while the request is in progress.
+    /// The stored answer, `None` while the request is in progress. Empty: it was dropped for want
+    /// of room, and a repeat gets the current state.
     pub answer: Option<Bytes>,
     /// When it may be forgotten.
     pub expires_at: Wall,
@@ -205,7 +220,8 @@ pub struct Query {
 pub trait Store: Send {
     /// Commits all batches with one flush; results in the same order.
     ///
-    /// A batch that conflicts or fails leaves the others untouched.
+    /// A batch that conflicts or fails leaves the others untouched. An empty batch is a real
+    /// commit too: it tells whether the store accepts one.
     fn commit(&mut self, batches: &[Batch]) -> Vec<CommitResult>;
 
     /// Everything that a start needs.
@@ -214,7 +230,7 @@ pub trait Store: Send {
     /// The reason why the store cannot be read at all.
     fn recover(&mut self) -> Result<Recovered, String>;
 
-    /// A key, if it is known and not expired.
+    /// A key, if it is known; expired ones are known until the next [`Store::purge`].
     ///
     /// # Errors
     /// The reason why the store cannot be read.
@@ -239,8 +255,9 @@ pub trait Store: Send {
     fn search(&mut self, query: &Query) -> Result<Vec<RecordRow>, String>;
 
     /// Removes what retention allows: acknowledged records and ended sessions older than
-    /// `acknowledged_before`, dead ones older than `dead_before`, expired keys. Returns
-    /// how many dead records went, by interface (CH-1, CH-2).
+    /// `acknowledged_before`, dead ones older than `dead_before`, expired keys. A session or key of
+    /// which a record is waiting or dead stays. Returns how many dead records went, by interface
+    /// (CH-1, CH-2). Removes a bounded number of rows: to be called again and again.
     ///
     /// # Errors
     /// The reason why the store cannot be written.
