@@ -130,11 +130,11 @@ pub fn refuse(
         application::ACCOUNTING => id::ACCT_APPLICATION_ID,
         _ => id::AUTH_APPLICATION_ID,
     };
-    if let Some(avp) = message.find(of_application) {
-        if avp.value != Value::Unsigned32(application) {
-            let detail = "the AVP differs from the header's Application-Id";
-            return Some(Refusal::of(result_code::INVALID_AVP_VALUE, avp.clone(), detail));
-        }
+    if let Some(avp) = message.find(of_application)
+        && avp.value != Value::Unsigned32(application)
+    {
+        let detail = "the AVP differs from the header's Application-Id";
+        return Some(Refusal::of(result_code::INVALID_AVP_VALUE, avp.clone(), detail));
     }
     if identity.check_destination { wrong_destination(identity, message) } else { None }
 }

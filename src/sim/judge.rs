@@ -188,10 +188,10 @@ impl Answered {
     /// Keeps the answer of a first copy.
     pub fn remember(&mut self, session: &Arc<str>, number: u32, copy: Copy, answer: &Message) {
         let key = (session.clone(), number);
-        if self.order.len() == ANSWERS_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_key.remove(&oldest);
-            }
+        if self.order.len() == ANSWERS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_key.remove(&oldest);
         }
         let succeeded =
             answer.unsigned32(id::RESULT_CODE).is_some_and(|code| (2000..3000).contains(&code));

@@ -17,3 +17,4 @@ pub mod ledger;
 pub mod ocs;
 mod one_time_event;
 pub mod rating;
+pub mod server;

@@ -97,10 +97,10 @@ impl Ocs {
             verdicts.push((row.service, Verdict::Rated(row.units)));
         }
         let reference = format!("{};{}", ccr.session, ccr.number);
-        if self.refundable_order.len() == REFUNDABLE_MAX {
-            if let Some(oldest) = self.refundable_order.pop_front() {
-                self.refundable.remove(&oldest);
-            }
+        if self.refundable_order.len() == REFUNDABLE_MAX
+            && let Some(oldest) = self.refundable_order.pop_front()
+        {
+            self.refundable.remove(&oldest);
         }
         self.refundable.insert(reference.clone(), (subscriber.clone(), total));
         self.refundable_order.push_back(reference.clone());

@@ -5,4 +5,5 @@ mod codec;
 mod peer_machine;
 mod pending;
 mod routing;
+mod sim;
 mod watchdog;
