@@ -479,6 +479,25 @@ fn the_time_tariff_grants_what_the_balance_covers() {
 }
 
 #[test]
+fn a_step_is_paid_once_over_several_reports() {
+    let mut config = OcsConfig::standard(Currency::EUR).with_account(ANNE, money("1.00 EUR"));
+    let tariff = Tariff { unit: Unit::Seconds, per: 60, ..Tariff::per_message(money("0.10 EUR")) };
+    config.tariffs.insert(700, tariff);
+    let mut bench = ocs_of(config);
+    bench.ask(&start("s"));
+    let report = |kind, number, secs| {
+        Ask::ccr("s", kind, number).service(700, None, Some(vec![seconds(secs)]))
+    };
+    bench.ask(&report(2, 1, 30));
+    // What is reported is settled, and without a request nothing is held.
+    assert_eq!((bench.balance().as_str(), bench.held()), ("0.90 EUR", Amount::ZERO));
+    bench.ask(&report(2, 2, 30));
+    assert_eq!(bench.balance(), "0.90 EUR");
+    bench.ask(&report(3, 3, 1));
+    assert_eq!(bench.balance(), "0.80 EUR");
+}
+
+#[test]
 fn tcc_ends_a_silent_session_and_releases_what_it_holds() {
     let mut config = OcsConfig::standard(Currency::EUR).with_account(ANNE, money("1 EUR"));
     config.tcc = Some(Duration::from_secs(60));
