@@ -2,6 +2,8 @@
 //!
 //! `docs/METRICS.md` is generated from this table by [`markdown`] and compared in a test.
 
+use super::events::LogEvent;
+
 /// What Prometheus sees, and for histograms which buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -148,8 +150,8 @@ impl Metric {
 /// `docs/METRICS.md`.
 pub fn markdown() -> String {
     let mut out = String::from(
-        "# Metrics\n\n\
-         Generated from `src/telemetry/families.rs`; `UPDATE=1 cargo test` writes it again.\n\n\
+        "# Metrics and log events\n\n\
+         Generated from the tables in `src/telemetry`; `UPDATE=1 cargo test` writes it again.\n\n\
          Prometheus text format 0.0.4 at `/metrics` of the admin port.\n\
          Every family exists from the first scrape.\n\
          No label holds a subscriber, a session or a record; every set of values is bounded by the configuration or a standard.\n\n\
@@ -185,6 +187,17 @@ pub fn markdown() -> String {
     ] {
         let bounds = kind.buckets().iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
         out.push_str(&format!("- {title}: {bounds}.\n"));
+    }
+    out.push_str(
+        "\n## Log events\n\n\
+         One line per change of state or failure, never one per success.\n\
+         Keys: `ts level event msg peer record op outcome result_code ms config`, then others.\n\
+         WARN: odd, nothing lost.\nERROR: money or data at risk, a person must act.\n\n\
+         | Event | Level | Meaning |\n| --- | --- | --- |\n",
+    );
+    for event in LogEvent::ALL {
+        let (name, level, help) = (event.name(), event.level(), event.help());
+        out.push_str(&format!("| `{name}` | {level} | {help} |\n"));
     }
     out
 }

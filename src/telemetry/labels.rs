@@ -198,12 +198,6 @@ pub fn interface_of(command: &str) -> &'static str {
     }
 }
 
-/// `result_code` values that are codes: those of RFC 6733, 7.1 and RFC 8506, 9.
-pub const RESULT_CODES: &[u32] = &[
-    1001, 2001, 2002, 3001, 3002, 3003, 3004, 3005, 3006, 3007, 3008, 3009, 3010, 4001, 4002, 4003,
-    4010, 4011, 4012, 4013, 5001, 5002, 5003, 5004, 5005, 5006, 5007, 5008, 5009, 5010, 5011, 5012,
-    5013, 5014, 5015, 5016, 5017, 5030, 5031,
-];
 /// `result_code` values that are words.
 pub const RESULT_WORDS: &[&str] =
     &["1xxx", "2xxx", "3xxx", "4xxx", "5xxx", "other", "experimental", "timeout", "lost"];

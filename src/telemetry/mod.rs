@@ -1,15 +1,22 @@
 //! Facts from the machines become metrics and log events here, and nowhere else.
 //!
-//! [`families`] is the table of metric names, [`labels`] the closed sets of label values,
-//! [`metrics`] what the running gateway calls, [`log`] the one place that sets up logging.
+//! [`families`] is the table of metric names, [`labels`] the closed sets of label values, [`events`]
+//! the table of log events. [`metrics`] is what the running gateway calls, [`facts`] turns what the
+//! machines say into both, [`log`] writes the lines.
 
+pub mod events;
+pub mod facts;
 pub mod families;
 pub mod labels;
+pub mod log;
+mod mask;
 pub mod metrics;
 mod peer_metrics;
 mod process;
 mod spool;
 
+pub use events::LogEvent;
+pub use mask::{mask, mask_text};
 pub use metrics::{InFlight, Metrics, Names, PeerMetrics, PeerNames, ResultLabel};
 pub use spool::SpoolCounts;
 
@@ -22,6 +29,7 @@ mod tests {
     use super::*;
     use crate::charging::outcome::{Basis, Outcome};
     use crate::clock::Wall;
+    use crate::peer::PeerState;
     use crate::store::Interface;
 
     fn metrics() -> Metrics {
@@ -191,7 +199,7 @@ mod tests {
             peer.answer(&word, ResultLabel::Code(9000 + n));
             peer.round_trip(&word, Duration::from_millis(1));
             peer.retransmission(&word, &word);
-            peer.state(&word, &word);
+            peer.state(PeerState::Down, &word);
             peer.decode_error(&word);
         }
         let after = samples(&metrics).len();
@@ -238,8 +246,8 @@ mod tests {
     fn one_state_of_a_peer_is_1() {
         let metrics = metrics();
         let peer = metrics.peer(0);
-        peer.state("connecting", "other");
-        peer.state("open", "connected");
+        peer.state(PeerState::Connecting, "other");
+        peer.state(PeerState::Open, "connected");
         peer.opened(Wall(1_500));
         let samples = samples(&metrics);
         let of = |state: &str| {

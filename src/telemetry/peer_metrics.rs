@@ -8,6 +8,8 @@ use super::labels;
 use super::labels::bounded;
 use super::metrics::{Vectors, number, seconds};
 use crate::clock::Wall;
+use crate::diameter::result_code;
+use crate::peer::PeerState;
 use crate::store::Interface;
 
 /// How a request ended, as the label `result_code` says it.
@@ -29,7 +31,7 @@ impl ResultLabel {
     /// The label's value: a code of the result table, else its class.
     pub fn text(self) -> String {
         match self {
-            ResultLabel::Code(code) if labels::RESULT_CODES.contains(&code) => code.to_string(),
+            ResultLabel::Code(code) if result_code::find(code).is_some() => code.to_string(),
             ResultLabel::Code(code @ 1000..=5999) => format!("{}xxx", code / 1000),
             ResultLabel::Code(_) | ResultLabel::None => "other".to_owned(),
             ResultLabel::Experimental => "experimental".to_owned(),
@@ -172,12 +174,10 @@ impl PeerMetrics {
     }
 
     /// The peer is in `state`, because of `reason`; counted as a change.
-    pub fn state(&self, state: &str, reason: &str) {
-        self.one_of(Metric::PeerState, labels::PEER_STATES, state);
-        if labels::PEER_STATES.contains(&state) {
-            let values = [&self.name, state, bounded(reason, labels::TRANSITIONS)];
-            self.vectors.add(Metric::PeerTransitions, &values, 1);
-        }
+    pub fn state(&self, state: PeerState, reason: &str) {
+        self.one_of(Metric::PeerState, labels::PEER_STATES, state.word());
+        let values = [&self.name, state.word(), bounded(reason, labels::TRANSITIONS)];
+        self.vectors.add(Metric::PeerTransitions, &values, 1);
     }
 
     /// What the operator wants of the peer.
@@ -245,9 +245,9 @@ fn commands_of(interfaces: &[Interface]) -> Vec<&'static str> {
 
 fn seed(vectors: &Vectors, name: &str, interfaces: &[Interface]) {
     let name = &[name];
-    let codes: Vec<String> = labels::RESULT_CODES
+    let codes: Vec<String> = result_code::ALL
         .iter()
-        .map(u32::to_string)
+        .map(|row| row.code.to_string())
         .chain(labels::RESULT_WORDS.iter().map(|word| (*word).to_owned()))
         .collect();
     let codes: Vec<&str> = codes.iter().map(String::as_str).collect();

@@ -1,0 +1,173 @@
+//! The only table from fact to metric and log event.
+//!
+//! Machines and the transport say what happened; here it is counted and told.
+
+use super::events::LogEvent;
+use super::labels::COMMANDS;
+use super::log::{Fields, emit};
+use super::metrics::{Metrics, ResultLabel};
+use crate::clock::Wall;
+use crate::diameter::command;
+use crate::peer::{Fact, PeerState};
+
+/// A peer stands differently now.
+pub fn peer_state(
+    metrics: &Metrics,
+    peer: usize,
+    state: PeerState,
+    row: &str,
+    reason: &str,
+    at: Wall,
+) {
+    let counters = metrics.peer(peer);
+    counters.state(state, transition(reason));
+    let event = match state {
+        PeerState::Open => {
+            counters.opened(at);
+            LogEvent::PeerOpen
+        }
+        PeerState::Connecting => LogEvent::PeerConnecting,
+        PeerState::Handshaking => LogEvent::PeerHandshaking,
+        PeerState::Reopen => LogEvent::PeerReopen,
+        PeerState::Suspect => LogEvent::PeerSuspect,
+        PeerState::Closing => LogEvent::PeerClosing,
+        PeerState::BadConfig => LogEvent::PeerBadConfig,
+        PeerState::BadRemote => LogEvent::PeerBadRemote,
+        PeerState::Down => LogEvent::PeerDown,
+    };
+    let fields = Fields { peer: Some(counters.name()), row: Some(row), ..Fields::default() };
+    emit(event, fields, reason);
+}
+
+/// A fact of a peer's machines or connection.
+pub fn peer(metrics: &Metrics, peer: usize, fact: &Fact) {
+    let counters = metrics.peer(peer);
+    let fields = Fields { peer: Some(counters.name()), ..Fields::default() };
+    match fact {
+        // Rows are for traces: one per message would drown everything else.
+        Fact::Row(_) => {}
+        Fact::Impossible(pair) => emit(LogEvent::PeerImpossible, fields, pair),
+        Fact::NextAttempt { attempt, delay } => {
+            let ms = u64::try_from(delay.as_millis()).ok();
+            let fields = Fields { ms, count: Some(u64::from(*attempt)), ..fields };
+            emit(LogEvent::PeerNextAttempt, fields, "the next connection attempt follows");
+        }
+        Fact::Disconnected { reason } => emit(LogEvent::PeerDisconnected, fields, reason),
+        Fact::SecondConnectionRefused { from } => {
+            emit(LogEvent::PeerSecondConnection, fields, &format!("it came from {from}"));
+        }
+        Fact::BadFrame { reason } => {
+            counters.decode_error("length");
+            emit(LogEvent::PeerBadFrame, fields, reason);
+        }
+        Fact::AnswerUnknown { hop_by_hop, command } => {
+            counters.answer_orphan();
+            let message = format!("Hop-by-Hop id {hop_by_hop:08x}, command {command}");
+            emit(LogEvent::PeerAnswerUnknown, fields, &message);
+        }
+        Fact::AnswerMixed { hop_by_hop, what } => {
+            counters.answer_orphan();
+            let message = format!("Hop-by-Hop id {hop_by_hop:08x} with another request's {what}");
+            emit(LogEvent::PeerAnswerMixed, fields, &message);
+        }
+        Fact::FailedOver { requests } => {
+            let fields = Fields { count: u64::try_from(*requests).ok(), ..fields };
+            emit(LogEvent::PeerFailedOver, fields, "pending requests go elsewhere");
+        }
+        Fact::FailedBack => emit(LogEvent::PeerFailedBack, fields, "in use again"),
+        // The engine counts the request as timed out, which it was long before.
+        Fact::Expired { .. } => {}
+        Fact::Discarded { command, reason } => {
+            counters.decode_error("other");
+            emit(LogEvent::PeerDiscarded, fields, &format!("command {command}: {reason}"));
+        }
+        Fact::ErrorAnswered { command, result_code } => {
+            counters.inbound(request_word(*command), ResultLabel::Code(*result_code));
+            let fields = Fields { result_code: Some(*result_code), ..fields };
+            emit(LogEvent::PeerErrorAnswered, fields, &format!("command {command}"));
+        }
+        Fact::DisconnectRequested { cause } => {
+            counters.inbound("DPR", ResultLabel::Code(2001));
+            let fields = Fields { reason: Some(cause.name()), ..fields };
+            emit(LogEvent::PeerDisconnectRequested, fields, "the peer sent a DPR");
+        }
+        Fact::PeerRestarted { from, to } => {
+            let message = format!("Origin-State-Id {from} → {to}");
+            emit(LogEvent::PeerRestarted, fields, &message);
+        }
+    }
+}
+
+/// The metric's word for a request of a peer.
+fn request_word(code: u32) -> &'static str {
+    let word = match code {
+        command::CAPABILITIES_EXCHANGE => "CER",
+        command::DEVICE_WATCHDOG => "DWR",
+        command::DISCONNECT_PEER => "DPR",
+        command::RE_AUTH => "RAR",
+        command::ABORT_SESSION => "ASR",
+        _ => "other",
+    };
+    debug_assert!(COMMANDS.contains(&word));
+    word
+}
+
+/// Words of a reason → label of the transition counter; the first row that fits.
+const TRANSITION_WORDS: &[(&str, &str)] = &[
+    ("refused", "refused"),
+    ("timed out", "timeout"),
+    ("no answer", "timeout"),
+    ("timeout", "timeout"),
+    ("watchdog", "watchdog"),
+    ("dwa", "watchdog"),
+    ("silent", "watchdog"),
+    ("reset", "reset"),
+    ("dpr", "dpr"),
+    ("disconnect-peer", "dpr"),
+    ("election", "election"),
+    ("cea", "capabilities"),
+    ("cer", "capabilities"),
+    ("application", "capabilities"),
+    ("origin-host", "capabilities"),
+    ("name resolution", "dns"),
+    ("lookup", "dns"),
+    ("tls", "tls"),
+    ("certificate", "tls"),
+    ("shutdown", "admin"),
+    ("no diameter", "protocol"),
+    ("not diameter", "protocol"),
+    ("closed", "closed"),
+    ("ended", "closed"),
+    ("connected", "connected"),
+    ("open", "connected"),
+];
+
+fn transition(reason: &str) -> &'static str {
+    let reason = reason.to_ascii_lowercase();
+    let row = TRANSITION_WORDS.iter().find(|(word, _)| reason.contains(word));
+    row.map_or("other", |(_, label)| label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::labels::TRANSITIONS;
+
+    #[test]
+    fn every_reason_has_a_bounded_label() {
+        for (word, label) in TRANSITION_WORDS {
+            assert!(TRANSITIONS.contains(label), "{word}");
+        }
+        assert_eq!(transition("Connection refused (os error 111)"), "refused");
+        assert_eq!(transition("two watchdogs without an answer"), "watchdog");
+        assert_eq!(transition("the moon"), "other");
+    }
+
+    #[test]
+    fn h_13_an_answer_to_no_request_is_counted() {
+        let metrics = Metrics::new(crate::telemetry::Names::default());
+        peer(&metrics, 0, &Fact::AnswerUnknown { hop_by_hop: 7, command: 272 });
+        let name = "farebox_diameter_answer_orphans_total{peer=\"other\"} 1";
+        assert!(metrics.render().contains(name));
+    }
+}
