@@ -1,5 +1,25 @@
 //! What is charged: events, the closing table, counters, sessions, the Rf and Ro machines, outcomes.
+//!
+//! Pure: a trigger, an answer or a tick goes into [`engine::Engine`], actions come out. Knows nothing
+//! of peers but their index, nothing of JSON, disks or sockets.
 
+mod accept;
+mod copies;
+pub mod counters;
+pub mod credit_control;
+pub mod engine;
 pub mod event;
+mod lookup;
+mod offline;
+mod online;
 pub mod outcome;
 pub mod policy;
+pub mod reading;
+pub mod record;
+mod recovery;
+mod reply;
+pub mod request;
+pub mod session;
+mod settle;
+pub mod trigger;
+pub mod verdict;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::Interfaces;
+use crate::mapping::Condition;
+use crate::store::Interface;
 
 /// How a service is charged online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +124,19 @@ pub enum SendDestinationHost {
     Always,
 }
 
+/// One entry of `routes`.
+#[derive(Clone, Debug)]
+pub struct RouteRule {
+    /// Which interface.
+    pub interface: Interface,
+    /// Only where this holds; tried before routes without.
+    pub when: Option<Condition>,
+    /// Indexes into [`Policy::peers`], in order of preference.
+    pub peers: Vec<usize>,
+    /// `sticky: strict`: never move, wait for S inside the window.
+    pub strict: bool,
+}
+
 /// All that the engine needs to know from the configuration.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -145,6 +160,8 @@ pub struct Policy {
     pub max_wait: Duration,
     /// Indexed as the routes and the peer events name them.
     pub peers: Vec<PeerProfile>,
+    /// `routes`; those with a condition come first.
+    pub routes: Vec<RouteRule>,
     /// Keys live so long.
     pub key_lifetime: Duration,
 }

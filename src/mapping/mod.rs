@@ -8,6 +8,7 @@
 mod apply;
 mod builtin;
 mod compile;
+mod condition;
 pub mod currency;
 mod expr;
 mod fields;
@@ -26,6 +27,7 @@ use crate::diameter::command;
 
 pub use apply::{MappingError, Provenance};
 pub use builtin::{BUILTIN, STRIP_PLUS_FROM_E164, builtin_source};
+pub use condition::Condition;
 pub use suite::{Failure, Given, TestResult, run_tests, value_of_node};
 pub use value::Value;
 

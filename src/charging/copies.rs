@@ -1,0 +1,365 @@
+//! Copies of a record on their way to peers: who gets the next one, and when.
+//!
+//! The engine says what may happen (`Submission`); `peer::routing` picks the peer and
+//! `peer::pending` decides T from the history given here.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::credit_control::Event;
+use super::engine::{Action, Change, Effect, Engine, Submission, Timer};
+use super::policy::Ccfh;
+use super::record::{Command, Copy, Record};
+use crate::store::{Interface, RecordId, RecordState};
+
+/// First and longest delay between tries of an ACR that no CDF takes.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+/// How long a late answer to a request that was given up is still looked for.
+pub(super) const LATE: Duration = Duration::from_secs(600);
+
+impl Engine {
+    /// Hands one copy to the gateway.
+    pub(super) fn submit(&mut self, id: RecordId, reason: &'static str) {
+        let Some(record) = self.records.get(&id) else { return };
+        if record.state != RecordState::Waiting || record.due_at.is_some() {
+            return;
+        }
+        let session = self.sessions.get(&record.owner).map(|slot| &slot.session);
+        let ro = session.and_then(|session| session.ro.as_ref());
+        let online = record.command.interface() == Interface::Ch2;
+        let within = matches!(record.command, Command::CcrUpdate | Command::CcrTermination);
+        let ccfh = session.map_or(Ccfh::Terminate, |session| self.ccfh(session));
+        let outstanding =
+            record.copies.iter().filter(|copy| copy.outstanding).map(|copy| copy.peer);
+        let mut exclude: Vec<usize> = record.tried.iter().copied().chain(outstanding).collect();
+        exclude.sort_unstable();
+        exclude.dedup();
+        let server = match (online && within, online) {
+            (true, _) => ro.and_then(|ro| ro.server.clone()),
+            (false, true) => None,
+            (false, false) => session.and_then(|s| s.rf.as_ref()).and_then(|rf| rf.server.clone()),
+        };
+        let submission = Submission {
+            token: 0,
+            command: record.command,
+            message: record.message.clone(),
+            route: record.route,
+            server,
+            failover: ro.is_some_and(|ro| ro.failover),
+            same_server: record.command == Command::CcrUpdate
+                && record.unanswered
+                && ccfh == Ccfh::Terminate,
+            exclude,
+            repeat_allowed: matches!(reason, "timeout" | "retry" | "restart" | "store")
+                && (within || !online || record.copies.is_empty()),
+            domain: if online { record.domain.clone() } else { None },
+            initial: record.number == 0,
+            error_mark: record.unmarking,
+            unanswered: record.unanswered,
+            recovered: record.recovered,
+            earlier_copies: record.attempts,
+            reason,
+        };
+        let token = self.token(id);
+        self.out.push(Action::Submit(Submission { token, ..submission }));
+    }
+
+    /// A peer has the copy.
+    pub(super) fn sent(&mut self, token: u64, peer: usize) {
+        let Some(id) = self.record_of(token) else { return };
+        let (name, domain) = match self.policy.peers.get(peer) {
+            Some(profile) => (profile.name.clone(), profile.dedup_domain.clone()),
+            None => return,
+        };
+        let now = self.now;
+        let Some(record) = self.records.get_mut(&id) else { return };
+        record.copies.push(Copy { peer, outstanding: true });
+        record.attempts += 1;
+        record.sent_at = Some(now);
+        record.parked = false;
+        record.unmarking = false;
+        if record.domain.is_none() && record.command.interface() == Interface::Ch2 {
+            record.domain = Some(domain);
+        }
+        let (copy, route, command, owner, attempts) = (
+            u32::try_from(record.copies.len()).unwrap_or(u32::MAX),
+            record.route,
+            record.command,
+            record.owner.clone(),
+            record.attempts,
+        );
+        self.parked.remove(&id);
+        if let Some(slot) = self.sessions.get_mut(&owner)
+            && let Some(brief) = slot.session.brief_mut(id)
+        {
+            brief.peer = Some(name);
+            brief.attempts = attempts;
+        }
+        let tx = self.tx(route, command);
+        self.after(tx, Timer::Tx(id, copy));
+    }
+
+    /// An answer: to the leg that the record belongs to.
+    pub(super) fn answered(
+        &mut self,
+        change: &mut Change,
+        id: RecordId,
+        peer: usize,
+        hop_by_hop: u32,
+        bytes: &Bytes,
+        round_trip: Duration,
+    ) {
+        let reading = super::reading::read(bytes, &self.library.dictionary.clone());
+        let Some(record) = self.records.get_mut(&id) else { return };
+        let wrong = reading.number.is_some_and(|number| number != record.number)
+            || reading.kind.is_some_and(|kind| kind != record.command.type_value());
+        if wrong {
+            // S-13, FA-09: not the answer to this request; it stays unanswered.
+            let detail = format!(
+                "answer to {} {} carries another type or number",
+                record.command.name(),
+                record.number
+            );
+            self.alarm("answer.mixed", Some(id), detail);
+            return;
+        }
+        record.end_copy(peer);
+        record.backoff = 0;
+        let (command, attempts) = (record.command, record.attempts);
+        let name = self.policy.peers.get(peer).map(|profile| profile.name.clone());
+        let session = &mut change.slot.session;
+        if let Some(brief) = session.brief_mut(id) {
+            brief.result = Some(reading.result.clone());
+            brief.peer = name;
+            brief.attempts = attempts;
+            brief.hop_by_hop = Some(hop_by_hop);
+            brief.round_trip_micros =
+                Some(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX));
+        }
+        for avp in &reading.result.failed_avp {
+            self.fact(super::engine::Fact::FailedAvp { peer, avp: avp.clone() });
+        }
+        if command.interface() == Interface::Ch1 {
+            self.accounting_answer(change, id, peer, &reading);
+        } else {
+            self.credit_answer(change, id, peer, &reading);
+        }
+    }
+
+    /// The connection of a copy ended.
+    pub(super) fn lost(&mut self, change: &mut Change, id: RecordId, peer: usize, sent: bool) {
+        let Some(record) = self.records.get_mut(&id) else { return };
+        if !record.end_copy(peer) {
+            return;
+        }
+        record.unanswered |= sent;
+        record.tried.push(peer);
+        if record.state != RecordState::Waiting {
+            if !record.in_flight() {
+                self.drop_record(id);
+                change.slot.live.remove(&id);
+            }
+            return;
+        }
+        if !record.in_flight() {
+            change.effects.push(Effect::Send(id, "lost"));
+        }
+    }
+
+    /// No allowed peer can take the copy.
+    pub(super) fn no_peer(&mut self, change: &mut Change, id: RecordId) {
+        let Some(record) = self.records.get(&id) else { return };
+        if record.state != RecordState::Waiting {
+            return;
+        }
+        let (command, expired, in_flight) = (record.command, record.expired, record.in_flight());
+        match command {
+            Command::CcrInitial => {
+                let event = if expired > 0 { Event::TxExpired } else { Event::CannotSend };
+                self.leg_event(change, id, event, None);
+            }
+            Command::CcrEvent => {
+                let event = if expired > 0 { Event::TxExpired } else { Event::CannotSend };
+                self.event_event(change, id, event, None);
+                self.park(change, id);
+            }
+            Command::CcrUpdate | Command::CcrTermination => {
+                if !in_flight {
+                    let event = if expired > 0 { Event::TxExpired } else { Event::CannotSend };
+                    self.leg_event(change, id, event, None);
+                } else if expired > 0 {
+                    self.leg_event(change, id, Event::TxExpired, None);
+                }
+                self.park(change, id);
+            }
+            _ => self.park(change, id),
+        }
+    }
+
+    /// Leaves a record until a peer opens; an ACR also until its next try.
+    fn park(&mut self, change: &mut Change, id: RecordId) {
+        let Some(record) = self.records.get_mut(&id) else { return };
+        if record.state != RecordState::Waiting {
+            return;
+        }
+        record.parked = true;
+        let never = record.copies.is_empty() && record.attempts == 0;
+        let all_errors = !record.copies.is_empty()
+            && !record.in_flight()
+            && !record.unanswered
+            && !record.recovered;
+        let online = record.command.interface() == Interface::Ch2;
+        let (route, command) = (record.route, record.command);
+        let delay = retry_delay(record.backoff);
+        if all_errors && !record.error_mark {
+            // T law, line 1: the mark goes to disk before the record is left alone.
+            if let Some(record) = self.touch(change, id) {
+                record.error_mark = true;
+            }
+        }
+        self.parked.insert(id);
+        if online {
+            if never {
+                let tx = self.tx(route, command);
+                self.after(tx, Timer::Retry(id));
+            }
+            return;
+        }
+        if self.route_usable(route) {
+            if let Some(record) = self.records.get_mut(&id) {
+                record.backoff = record.backoff.saturating_add(1);
+            }
+            self.after(delay, Timer::Retry(id));
+        }
+    }
+
+    /// Tx ran out on the newest copy.
+    pub(super) fn tx_expired(&mut self, change: &mut Change, id: RecordId, copy: u32) {
+        let ccfh = self.ccfh(&change.slot.session);
+        let Some(record) = self.records.get_mut(&id) else { return };
+        let newest = u32::try_from(record.copies.len()).unwrap_or(u32::MAX) == copy;
+        if record.state != RecordState::Waiting || !newest {
+            return;
+        }
+        if record.in_flight() {
+            record.unanswered = true;
+        }
+        record.expired += 1;
+        let first = record.expired == 1;
+        let repeated = std::mem::replace(&mut record.repeated, true);
+        match record.command {
+            Command::CcrInitial if first && ccfh != Ccfh::Terminate => {
+                change.effects.push(Effect::Send(id, "copy"));
+            }
+            Command::CcrInitial => self.leg_event(change, id, Event::TxExpired, None),
+            Command::CcrUpdate | Command::CcrTermination => {
+                let told = !first
+                    || ccfh == Ccfh::Terminate
+                    || change
+                        .slot
+                        .session
+                        .ro
+                        .as_ref()
+                        .is_some_and(|ro| ro.state == super::credit_control::State::PendingT);
+                if told {
+                    self.leg_event(change, id, Event::TxExpired, None);
+                }
+                if repeated {
+                    self.park(change, id);
+                } else {
+                    self.next_copy(change, id, "timeout");
+                }
+            }
+            Command::CcrEvent if first => change.effects.push(Effect::Send(id, "copy")),
+            Command::CcrEvent => {
+                self.event_event(change, id, Event::TxExpired, None);
+                self.park(change, id);
+            }
+            _ => change.effects.push(Effect::Send(id, "copy")),
+        }
+    }
+
+    /// A peer opened, or an ACR's delay has passed.
+    pub(super) fn retry(&mut self, change: &mut Change, id: RecordId) {
+        let head = self.may_send(change, id);
+        let Some(record) = self.records.get_mut(&id) else { return };
+        let silent = record.in_flight();
+        let online = record.command.interface() == Interface::Ch2;
+        if record.state != RecordState::Waiting || record.due_at.is_some() || !record.parked {
+            return;
+        }
+        if !head || (silent && online) {
+            return;
+        }
+        record.parked = false;
+        record.tried.clear();
+        self.parked.remove(&id);
+        if silent && let Some(record) = self.records.get_mut(&id) {
+            record.unanswered = true;
+        }
+        self.next_copy(change, id, "retry");
+    }
+
+    /// ACR n+1 waits for ACA n or its end; a backup record stands alone.
+    fn may_send(&self, change: &Change, id: RecordId) -> bool {
+        let Some(record) = self.records.get(&id) else { return false };
+        let rf = change.slot.session.rf.as_ref();
+        match record.command.interface() {
+            Interface::Ch2 => true,
+            Interface::Ch1 => {
+                record.backup || rf.is_none_or(|rf| rf.queue.first().is_none_or(|head| *head == id))
+            }
+        }
+    }
+
+    /// The next copy; a mark on disk is taken off in a commit before it leaves (T law, line 1).
+    pub(super) fn next_copy(&mut self, change: &mut Change, id: RecordId, reason: &'static str) {
+        let marked = self.records.get(&id).is_some_and(|record| record.error_mark);
+        if !marked {
+            change.effects.push(Effect::Send(id, reason));
+            return;
+        }
+        if let Some(record) = self.touch(change, id) {
+            record.error_mark = false;
+            record.unmarking = true;
+        }
+        change.effects.push(Effect::Unmarked(id));
+    }
+
+    /// The mark is off on disk: the copy may leave.
+    pub(super) fn unmarked(&mut self, change: &mut Change, id: RecordId) {
+        change.effects.push(Effect::Send(id, "retry"));
+    }
+
+    /// Late answers are no longer looked for.
+    pub(super) fn forget(&mut self, change: &mut Change, id: RecordId) {
+        let over = self.records.get(&id).is_some_and(|record| record.state != RecordState::Waiting);
+        if over {
+            self.drop_record(id);
+            change.slot.live.remove(&id);
+        }
+    }
+
+    /// Gives a record its final state, here and in the session's memory of it.
+    pub(super) fn conclude(&mut self, change: &mut Change, id: RecordId, state: RecordState) {
+        if let Some(record) = self.touch(change, id) {
+            record.state = state;
+            record.error_mark = false;
+        }
+        self.parked.remove(&id);
+        if let Some(brief) = change.slot.session.brief_mut(id) {
+            brief.state = state;
+            brief.due_at = None;
+        }
+        if self.records.get(&id).is_some_and(Record::in_flight) {
+            self.after(LATE, Timer::Forget(id));
+        }
+    }
+}
+
+/// 1 s, doubled up to 30 s.
+fn retry_delay(tries: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1u32.checked_shl(tries.min(5)).unwrap_or(32)).min(RETRY_LONGEST)
+}

@@ -1,0 +1,757 @@
+//! The Ro leg: CCR-I, U and T of a session by tables 3 and 4 of RFC 8506, section 7.
+
+use std::time::Duration;
+
+use super::accept::Draft;
+use super::counters::UnitKind;
+use super::credit_control::{Event, Row, State, Step, find};
+use super::engine::{Change, Effect, Engine, Fact, Timer};
+use super::event::{RatingGroupRef, Units};
+use super::outcome::{
+    Advice, Basis, FinalAction, Grant, MappingProblem, Outcome, ServiceAdvice, StopBy,
+};
+use super::policy::Ccfh;
+use super::reading::{Reading, ServiceAnswer};
+use super::record::{Command, Reported};
+use super::request::{Moment, ServiceUnits, reason};
+use super::session::{Closing, Decision, QueuedReport, ServiceResult, Session};
+use super::verdict::{Verdict, covered, sip_status, verdict, worst};
+use crate::clock::Wall;
+use crate::store::{RecordId, RecordState};
+
+impl Engine {
+    /// The CCFH in force: the last CCA's, else the configured one.
+    pub(super) fn ccfh(&self, session: &Session) -> Ccfh {
+        let told = session.ro.as_ref().and_then(|ro| ro.ccfh);
+        told.unwrap_or(self.policy.failure.on_no_answer)
+    }
+
+    pub(super) fn took(&mut self, row: Option<&'static Row>) {
+        if let Some(row) = row {
+            self.fact(Fact::Took(row.id));
+        }
+    }
+
+    /// How long a CCR is tried (`termination.settle_within`).
+    pub(super) fn settle_within(&self, route: usize) -> Duration {
+        self.policy.termination.settle_within.unwrap_or_else(|| {
+            (self.tx(route, Command::CcrTermination) * 3).max(Duration::from_secs(3))
+        })
+    }
+
+    // Requests.
+
+    pub(super) fn credit_initial(
+        &mut self,
+        change: &mut Change,
+        timestamp: Wall,
+        requests: &[(u32, Units)],
+    ) -> Result<RecordId, Vec<MappingProblem>> {
+        let session = &mut change.slot.session;
+        let services: Vec<ServiceUnits> = requests
+            .iter()
+            .map(|(number, units)| {
+                let counter = session.counter(*number);
+                counter.online = true;
+                counter.asked = units.clone();
+                ServiceUnits {
+                    rating_group: *number,
+                    service_id: counter.service_id,
+                    requested: Some(units.clone()),
+                    ..ServiceUnits::default()
+                }
+            })
+            .collect();
+        let moment = Moment {
+            event: timestamp,
+            sip_request: session.content.sip.request_timestamp,
+            sip_response: session.content.sip.response_timestamp,
+            services,
+            ..Moment::default()
+        };
+        self.credit(change, Command::CcrInitial, State::PendingI, moment)
+    }
+
+    pub(super) fn credit_update(
+        &mut self,
+        change: &mut Change,
+        timestamp: Wall,
+        why: u8,
+        requests: &[(u32, Units)],
+    ) -> Result<RecordId, Vec<MappingProblem>> {
+        let row = find(State::Open, Event::Report, self.ccfh(&change.slot.session));
+        self.took(row);
+        let granted_only = self.granted_only(change);
+        for (number, units) in requests {
+            let counter = change.slot.session.counter(*number);
+            counter.online = true;
+            counter.asked = units.clone();
+        }
+        let every: Vec<ServiceUnits> = change
+            .slot
+            .session
+            .counters
+            .iter()
+            .filter(|counter| !counter.refused && (counter.online || !counter.total.is_empty()))
+            .map(|counter| {
+                let used = counter.new_units(granted_only);
+                ServiceUnits {
+                    rating_group: counter.rating_group,
+                    service_id: counter.service_id,
+                    requested: requests
+                        .iter()
+                        .find(|(number, _)| *number == counter.rating_group)
+                        .map(|(_, units)| units.clone()),
+                    reason: used.as_ref().map(|_| why),
+                    used,
+                    ..ServiceUnits::default()
+                }
+            })
+            .collect();
+        let news = |service: &&ServiceUnits| {
+            service.requested.is_some() || service.used.as_ref().is_some_and(|u| !u.is_zero())
+        };
+        let some: Vec<ServiceUnits> = every.iter().filter(news).cloned().collect();
+        let services = if some.is_empty() { every } else { some };
+        let moment = Moment { event: timestamp, services, ..Moment::default() };
+        self.credit(change, Command::CcrUpdate, State::PendingU, moment)
+    }
+
+    /// The CCR-T of a session that is closed.
+    pub(super) fn terminate_now(&mut self, change: &mut Change) -> Result<(), Vec<MappingProblem>> {
+        let Some(closing) = change.slot.session.closing.clone() else { return Ok(()) };
+        let row = find(State::Open, Event::UserTerminated, self.ccfh(&change.slot.session));
+        self.took(row);
+        let services = self.final_services(change, false);
+        let moment = Moment {
+            sip_request: closing.bye_at,
+            services,
+            ..super::offline::closing_moment(&closing)
+        };
+        self.credit(change, Command::CcrTermination, State::PendingT, moment)?;
+        Ok(())
+    }
+
+    /// CCR-T number 1 with zero units: closes what the OCS opened and nobody uses.
+    pub(super) fn close_unused(&mut self, change: &mut Change) {
+        let services = self.final_services(change, true);
+        let moment = Moment {
+            event: self.wall,
+            method: "BYE",
+            cause_code: Some(2),
+            termination_cause: Some(2),
+            services,
+            ..Moment::default()
+        };
+        match self.credit(change, Command::CcrTermination, State::PendingT, moment) {
+            Ok(id) => {
+                if let Some(record) = self.touch(change, id) {
+                    record.closing_only = true;
+                }
+            }
+            Err(problems) => self.alarm("session.cannot_close", None, format!("{problems:?}")),
+        }
+    }
+
+    /// FINAL in every MSCC; what is new, and 0 for every granted type not given.
+    fn final_services(&self, change: &Change, zero: bool) -> Vec<ServiceUnits> {
+        let granted_only = self.granted_only(change);
+        change
+            .slot
+            .session
+            .counters
+            .iter()
+            .filter(|c| zero || (!c.refused && (c.online || !c.total.is_empty())))
+            .map(|counter| {
+                let mut used = counter.new_units(granted_only).unwrap_or_else(|| {
+                    let mut units = Units::default();
+                    for kind in UnitKind::ALL {
+                        units.put(kind, counter.asked.amount(kind).map(|_| 0));
+                    }
+                    if units.is_empty() {
+                        units.seconds = Some(0);
+                    }
+                    units
+                });
+                if zero {
+                    for kind in UnitKind::ALL {
+                        used.put(kind, used.amount(kind).map(|_| 0));
+                    }
+                    used.money = None;
+                }
+                ServiceUnits {
+                    rating_group: counter.rating_group,
+                    service_id: counter.service_id,
+                    used: Some(used),
+                    reason: Some(reason::FINAL),
+                    ..ServiceUnits::default()
+                }
+            })
+            .collect()
+    }
+
+    fn granted_only(&self, change: &Change) -> bool {
+        let route = change.slot.session.ro.as_ref().map(|ro| ro.route);
+        let peer = route.and_then(|route| self.model_peer(route));
+        peer.and_then(|peer| self.policy.peers.get(peer)).is_some_and(|p| p.report_granted_only)
+    }
+
+    /// Makes the next CCR of the session and sends it.
+    fn credit(
+        &mut self,
+        change: &mut Change,
+        command: Command,
+        next: State,
+        moment: Moment,
+    ) -> Result<RecordId, Vec<MappingProblem>> {
+        let Some(ro) = change.slot.session.ro.as_ref() else { return Err(Vec::new()) };
+        let (session_id, number, route) = (ro.session_id.clone(), ro.next_number, ro.route);
+        let service = self.service_label(&change.slot.session);
+        for (direction, units) in moment.services.iter().flat_map(|service| {
+            [("requested", service.requested.clone()), ("used", service.used.clone())]
+        }) {
+            self.unit_facts(&service, direction, units.as_ref());
+        }
+        let reported = moment
+            .services
+            .iter()
+            .filter_map(|service| {
+                let units = service.used.clone()?;
+                Some(Reported { rating_group: service.rating_group, units })
+            })
+            .collect();
+        let requested = moment
+            .services
+            .iter()
+            .filter(|service| service.requested.is_some())
+            .map(|service| service.rating_group)
+            .collect();
+        let draft =
+            Draft { command, session_id, number, route, moment, reported, requested, due_at: None };
+        let id = self.draft(change, draft)?;
+        if let Some(ro) = change.slot.session.ro.as_mut() {
+            ro.next_number += 1;
+            ro.state = next;
+            ro.outstanding = Some(id);
+        }
+        self.send(change, id, "first");
+        self.after(self.settle_within(route), Timer::Window(id));
+        Ok(id)
+    }
+
+    pub(super) fn unit_facts(
+        &mut self,
+        service: &str,
+        direction: &'static str,
+        units: Option<&Units>,
+    ) {
+        let Some(units) = units else { return };
+        for kind in UnitKind::ALL {
+            if let Some(amount) = units.amount(kind).filter(|amount| *amount > 0) {
+                let (service, unit) = (service.to_owned(), kind.name());
+                self.fact(Fact::Units { service, unit, direction, amount });
+            }
+        }
+    }
+
+    // Answers.
+
+    /// A CCA.
+    pub(super) fn credit_answer(
+        &mut self,
+        change: &mut Change,
+        id: RecordId,
+        peer: usize,
+        reading: &Reading,
+    ) {
+        for service in &reading.services {
+            let code = service.result.as_ref().and_then(|result| result.code);
+            self.fact(Fact::ServiceResult { peer, code });
+        }
+        if let Some(brief) = change.slot.session.brief_mut(id) {
+            brief.services = reading
+                .services
+                .iter()
+                .filter_map(|service| {
+                    let result = service.result.clone()?;
+                    Some(ServiceResult { rating_group: service.rating_group, result })
+                })
+                .collect();
+        }
+        let Some(record) = self.records.get(&id) else { return };
+        let (command, state, in_flight) = (record.command, record.state, record.in_flight());
+        let verdict = self.verdict(peer, reading);
+        if state != RecordState::Waiting {
+            self.late_answer(change, id, verdict, reading);
+            return;
+        }
+        if verdict == Verdict::Temporary {
+            if let Some(record) = self.records.get_mut(&id) {
+                record.tried.push(peer);
+            }
+            if !in_flight {
+                change.effects.push(Effect::Send(id, "error"));
+            }
+            return;
+        }
+        self.defects(id, verdict, reading);
+        self.remember_server(change, peer, reading);
+        let event = match verdict {
+            Verdict::Success => Event::Success,
+            Verdict::Free => Event::NotApplicable,
+            Verdict::Denied => Event::Denied,
+            Verdict::UnknownSession if command != Command::CcrInitial => Event::Denied,
+            _ => Event::Failed,
+        };
+        if command == Command::CcrEvent {
+            self.event_event(change, id, event, Some(reading));
+        } else {
+            self.leg_event(change, id, event, Some(reading));
+        }
+    }
+
+    /// The verdict of the table, or of the profile's `results`.
+    fn verdict(&self, peer: usize, reading: &Reading) -> Verdict {
+        if reading.unusable.is_some() {
+            return Verdict::Failed;
+        }
+        let told = reading.code.and_then(|code| self.policy.peers.get(peer)?.results.get(&code));
+        match told {
+            Some(Outcome::Free) => Verdict::Free,
+            Some(Outcome::Denied) => Verdict::Denied,
+            Some(Outcome::Granted | Outcome::Debited | Outcome::Refunded) => Verdict::Success,
+            Some(Outcome::Unverified | Outcome::Pending | Outcome::Recorded) => Verdict::Failed,
+            None => verdict(reading.code),
+        }
+    }
+
+    fn defects(&mut self, id: RecordId, verdict: Verdict, reading: &Reading) {
+        let event = match verdict {
+            Verdict::MappingDefect => "mapping.defect",
+            Verdict::ConfigurationDefect => "configuration.defect",
+            _ if reading.code == Some(5031) => "rating.failed",
+            _ if reading.unusable.is_some() => "answer.unusable",
+            _ => return,
+        };
+        let detail = match (&reading.unusable, reading.result.code) {
+            (Some(why), _) => why.clone(),
+            (None, code) => format!(
+                "Result-Code {}, Failed-AVP {:?}",
+                code.map_or_else(|| "absent".to_owned(), |code| code.to_string()),
+                reading.result.failed_avp
+            ),
+        };
+        self.alarm(event, Some(id), detail);
+    }
+
+    /// S, CCFH, DDFH and CC-Session-Failover of the answer that settles a request.
+    fn remember_server(&self, change: &mut Change, peer: usize, reading: &Reading) {
+        let name = self.policy.peers.get(peer).map(|profile| profile.name.clone());
+        let Some(ro) = change.slot.session.ro.as_mut() else { return };
+        if reading.origin_host.is_some() {
+            ro.server = reading.origin_host.clone();
+            ro.server_peer = name;
+        }
+        ro.ccfh = reading.ccfh.or(ro.ccfh);
+        ro.ddfh = reading.ddfh.or(ro.ddfh);
+        ro.failover = reading.failover.unwrap_or(ro.failover);
+    }
+
+    /// One event of the session's leg: the row is found and performed.
+    pub(super) fn leg_event(
+        &mut self,
+        change: &mut Change,
+        id: RecordId,
+        event: Event,
+        reading: Option<&Reading>,
+    ) {
+        let ccfh = self.ccfh(&change.slot.session);
+        let Some(ro) = change.slot.session.ro.as_ref() else { return };
+        if ro.outstanding != Some(id) {
+            return;
+        }
+        let Some(row) = find(ro.state, event, ccfh) else { return };
+        self.took(Some(row));
+        let command = self.records.get(&id).map(|record| record.command);
+        let settled = match event {
+            Event::Success | Event::Denied | Event::NotApplicable | Event::Failed => {
+                Some(RecordState::Answered)
+            }
+            Event::WindowOver if command == Some(Command::CcrTermination) => {
+                Some(RecordState::Superseded)
+            }
+            _ if row.next == State::Idle => Some(RecordState::Abandoned),
+            _ => None,
+        };
+        if let Some(reading) = reading {
+            self.settle_units(change, id, reading);
+        }
+        if let Some(ro) = change.slot.session.ro.as_mut() {
+            ro.state = row.next;
+            ro.backup |= row.steps.contains(&Step::Backup);
+            ro.free |= row.steps.contains(&Step::GrantFree);
+            ro.denied |= event == Event::Denied;
+            if settled.is_some() {
+                ro.outstanding = None;
+            }
+        }
+        let told = change.slot.session.brief(id).is_some_and(|brief| brief.decision.is_some());
+        let decision = self.decision(change, id, event, row, reading);
+        // Told at Tx already: what the window's end adds is for the record, not for the caller.
+        if !(told && matches!(event, Event::TxExpired | Event::CannotSend)) {
+            self.decide(change, id, decision);
+        }
+        if let Some(state) = settled {
+            self.conclude(change, id, state);
+            self.after_leg(change, id, event, reading);
+        }
+    }
+
+    /// Writes down what a request's caller is told.
+    pub(super) fn decide(&mut self, change: &mut Change, id: RecordId, decision: Decision) {
+        self.outcome_fact(&change.slot.session, crate::store::Interface::Ch2, &decision);
+        if let Some(brief) = change.slot.session.brief_mut(id) {
+            brief.decision = Some(decision.clone());
+        }
+        change.slot.session.decision = decision;
+        change.dirty = true;
+    }
+
+    /// Covered units are settled, those of a success debited; grants are taken over.
+    fn settle_units(&mut self, change: &mut Change, id: RecordId, reading: &Reading) {
+        let Some(record) = self.records.get(&id) else { return };
+        let (reported, requested) = (record.reported.clone(), record.requested.clone());
+        let command_covered = reading.unusable.is_none() && covered(reading.code);
+        let success = verdict(reading.code) == Verdict::Success && reading.unusable.is_none();
+        for report in &reported {
+            let service =
+                reading.services.iter().find(|s| s.rating_group == Some(report.rating_group));
+            let code = service.and_then(|s| s.result.as_ref()).map(|result| result.code);
+            let service_covered = code.is_none_or(covered);
+            let service_success = code.is_none_or(|code| verdict(code) == Verdict::Success);
+            let counter = change.slot.session.counter(report.rating_group);
+            if command_covered && service_covered {
+                counter.settled = counter.settled.plus(&report.units);
+            }
+            if success && service_success {
+                counter.debited = counter.debited.plus(&report.units);
+            }
+        }
+        if success {
+            self.take_grants(change, reading, &requested);
+        }
+        let debit = &mut change.slot.session.debit;
+        debit.cost = reading.cost.clone().or(debit.cost.take());
+        debit.balance = reading.balance.clone().or(debit.balance.take());
+        debit.low_balance |= reading.low_balance;
+    }
+
+    fn take_grants(&mut self, change: &mut Change, reading: &Reading, requested: &[u32]) {
+        let wall = self.wall;
+        let service_name = self.service_label(&change.slot.session);
+        let mut services = reading.services.clone();
+        if services.is_empty() && reading.command_grant.granted.is_some() {
+            let whole = requested.first().copied();
+            services.push(ServiceAnswer { rating_group: whole, ..reading.command_grant.clone() });
+        }
+        for service in services {
+            let Some(number) = service.rating_group.or(requested.first().copied()) else {
+                continue;
+            };
+            let code = service.result.as_ref().map(|result| result.code);
+            let ok = code.is_none_or(|code| verdict(code) == Verdict::Success);
+            let granted = service.granted.clone().unwrap_or_default();
+            if ok {
+                self.unit_facts(&service_name, "granted", Some(&granted));
+            }
+            let counter = change.slot.session.counter(number);
+            // C-38: what was refused and not covered is never asked for again.
+            counter.refused = code.is_some_and(|code| !ok && !covered(code));
+            counter.grant = (ok && requested.contains(&number)).then(|| Grant {
+                rating_group: number,
+                name: counter.name.clone(),
+                units: granted,
+                valid_until: service
+                    .validity_secs
+                    .map(|secs| wall + Duration::from_secs(u64::from(secs))),
+                threshold: service.threshold.clone(),
+                holding_seconds: service.holding_secs,
+                final_unit: service.final_unit.clone(),
+                tariff_change_at: service.tariff_change_at,
+            });
+        }
+    }
+
+    /// What the caller is told.
+    fn decision(
+        &self,
+        change: &Change,
+        id: RecordId,
+        event: Event,
+        row: &Row,
+        reading: Option<&Reading>,
+    ) -> Decision {
+        let command = self.records.get(&id).map(|record| record.command);
+        let last = command == Some(Command::CcrTermination);
+        let block = if last || command == Some(Command::CcrUpdate) {
+            ServiceAdvice::Stop
+        } else {
+            ServiceAdvice::Block
+        };
+        let told = |outcome, basis, service| Decision::new(outcome, basis, service);
+        match event {
+            Event::Success => self.success(change, last, reading),
+            Event::NotApplicable if last => told(Outcome::Free, Basis::Ocs, ServiceAdvice::Stop),
+            Event::NotApplicable => told(Outcome::Free, Basis::Ocs, ServiceAdvice::Continue),
+            Event::Denied => {
+                let code = reading.and_then(|reading| reading.code);
+                let status = sip_status(code);
+                let service = match (last, status) {
+                    (true, _) | (false, None) => ServiceAdvice::Stop,
+                    (false, Some(_)) => ServiceAdvice::Block,
+                };
+                let advice = Advice { service, sip_status: status, stop_by: None };
+                Decision { outcome: Outcome::Denied, basis: Basis::Ocs, advice }
+            }
+            // The answer to a CCR-T that failed is judged by CCFH as every other one.
+            Event::Failed if last && self.ccfh(&change.slot.session) != Ccfh::Continue => {
+                told(Outcome::Denied, Basis::FailurePolicy, ServiceAdvice::Stop)
+            }
+            _ if last => told(Outcome::Unverified, Basis::FailurePolicy, ServiceAdvice::Stop),
+            _ if row.steps.contains(&Step::TerminateService) => {
+                told(Outcome::Denied, Basis::FailurePolicy, block)
+            }
+            Event::WindowOver if command == Some(Command::CcrUpdate) => change
+                .slot
+                .session
+                .brief(id)
+                .and_then(|brief| brief.decision.clone())
+                .unwrap_or_else(|| self.idle_decision(&change.slot.session)),
+            _ => told(Outcome::Unverified, Basis::FailurePolicy, ServiceAdvice::Continue),
+        }
+    }
+
+    /// A 2xxx: the worst of the MSCCs is the outcome, each is shown.
+    fn success(&self, change: &Change, last: bool, reading: Option<&Reading>) -> Decision {
+        let good = if last { Outcome::Debited } else { Outcome::Granted };
+        let ccfh = self.ccfh(&change.slot.session);
+        let mut outcome = None;
+        let mut basis = Basis::Ocs;
+        let mut status = None;
+        let mut goes_on = false;
+        for service in reading.map(|reading| reading.services.as_slice()).unwrap_or_default() {
+            let code = service.result.as_ref().map(|result| result.code);
+            let (this, by) = match code.map_or(Verdict::Success, verdict) {
+                Verdict::Success => (good, Basis::Ocs),
+                Verdict::Free => (Outcome::Free, Basis::Ocs),
+                Verdict::Denied | Verdict::UnknownSession => (Outcome::Denied, Basis::Ocs),
+                _ if ccfh == Ccfh::Continue => (Outcome::Unverified, Basis::FailurePolicy),
+                _ => (Outcome::Denied, Basis::FailurePolicy),
+            };
+            goes_on |= this != Outcome::Denied;
+            if outcome.is_none_or(|known| this > known) {
+                basis = by;
+                status = sip_status(code.flatten());
+            }
+            outcome = Some(outcome.map_or(this, |known| worst(known, this)));
+        }
+        let outcome = outcome.unwrap_or(good);
+        let service = match (last, outcome == Outcome::Denied && !goes_on) {
+            (true, _) => ServiceAdvice::Stop,
+            (false, true) => ServiceAdvice::Block,
+            (false, false) => ServiceAdvice::Continue,
+        };
+        let sip_status = status.filter(|_| service == ServiceAdvice::Block);
+        let stop_by = if last { None } else { stop_by(&change.slot.session) };
+        Decision { outcome, basis, advice: Advice { service, sip_status, stop_by } }
+    }
+
+    /// An interim on an idle leg, and what its callers are told.
+    pub(super) fn idle_decision(&self, session: &Session) -> Decision {
+        let Some(ro) = &session.ro else { return Decision::recorded(ServiceAdvice::Continue) };
+        let closed = session.closing.is_some();
+        let go_on = if closed { ServiceAdvice::Stop } else { ServiceAdvice::Continue };
+        if ro.free {
+            return Decision::new(Outcome::Free, Basis::Ocs, go_on);
+        }
+        if closed || self.ccfh(session) == Ccfh::Continue {
+            return Decision::new(Outcome::Unverified, Basis::FailurePolicy, go_on);
+        }
+        Decision::new(Outcome::Denied, Basis::FailurePolicy, ServiceAdvice::Stop)
+    }
+
+    /// A request has ended: what was queued behind it follows, or the session goes on without CH-2.
+    fn after_leg(
+        &mut self,
+        change: &mut Change,
+        id: RecordId,
+        event: Event,
+        reading: Option<&Reading>,
+    ) {
+        let session = &change.slot.session;
+        let Some(ro) = session.ro.as_ref() else { return };
+        let state = ro.state;
+        let initial = session.brief(id).is_some_and(|b| b.command == Command::CcrInitial);
+        let denied = session.brief(id).and_then(|brief| brief.decision.as_ref()).is_some_and(|d| {
+            d.outcome == Outcome::Denied
+                && matches!(d.advice.service, ServiceAdvice::Block | ServiceAdvice::Stop)
+        });
+        if initial && denied {
+            self.denied_start(change, event, reading);
+            return;
+        }
+        match state {
+            State::Open => self.queued(change),
+            State::Idle => self.leg_idle(change),
+            _ => {}
+        }
+    }
+
+    /// On entering Open: a queued termination first, else the queued reports in one CCR-U.
+    fn queued(&mut self, change: &mut Change) {
+        let ccfh = self.ccfh(&change.slot.session);
+        let Some(ro) = change.slot.session.ro.as_mut() else { return };
+        let report = ro.queued_report.take();
+        if std::mem::take(&mut ro.queued_termination) {
+            self.took(find(State::Open, Event::QueuedTermination, ccfh));
+            self.drop_report(change, report);
+            if let Err(problems) = self.terminate_now(change) {
+                self.alarm("session.cannot_close", None, format!("{problems:?}"));
+            }
+            let ccr = change.slot.session.ro.as_ref().and_then(|ro| ro.outstanding);
+            for call in &mut change.slot.session.calls {
+                if call.kind == super::session::CallKind::Terminate && call.queued {
+                    call.ccr = ccr;
+                    call.queued = false;
+                }
+            }
+            return;
+        }
+        let Some(report) = report else { return };
+        self.took(find(State::Open, Event::QueuedReport, ccfh));
+        let requests: Vec<(u32, Units)> = report
+            .request
+            .iter()
+            .filter_map(|request| match request.rating_group {
+                Some(RatingGroupRef::Number(number)) => Some((number, request.units.clone())),
+                _ => None,
+            })
+            .collect();
+        match self.credit_update(change, report.timestamp, report.reason, &requests) {
+            Ok(ccr) => {
+                for call in &mut change.slot.session.calls {
+                    if report.calls.contains(&call.id) {
+                        call.ccr = Some(ccr);
+                        call.queued = false;
+                    }
+                }
+            }
+            Err(problems) => {
+                self.alarm("mapping.defect", None, format!("{problems:?}"));
+                self.drop_report(change, Some(report));
+            }
+        }
+    }
+
+    /// A queued report that no CCR-U will carry: its units go with the CCR-T or the backup record.
+    fn drop_report(&mut self, change: &mut Change, report: Option<QueuedReport>) {
+        let Some(report) = report else { return };
+        let decision = self.idle_decision(&change.slot.session);
+        for call in &mut change.slot.session.calls {
+            if report.calls.contains(&call.id) && call.decision.is_none() {
+                call.decision = Some(decision.clone());
+                call.queued = false;
+            }
+        }
+    }
+
+    /// The leg is idle: nothing more is sent on it.
+    pub(super) fn leg_idle(&mut self, change: &mut Change) {
+        let Some(ro) = change.slot.session.ro.as_mut() else { return };
+        let report = ro.queued_report.take();
+        let queued = std::mem::take(&mut ro.queued_termination);
+        self.drop_report(change, report);
+        if change.slot.session.closing.is_none() {
+            return;
+        }
+        let decision = self.idle_decision(&change.slot.session);
+        if queued {
+            change.slot.session.decision = decision.clone();
+        }
+        for call in &mut change.slot.session.calls {
+            if call.queued && call.decision.is_none() {
+                call.decision = Some(decision.clone());
+                call.queued = false;
+            }
+        }
+        self.back_up(change);
+    }
+
+    /// A closing trigger found no leg to terminate.
+    pub(super) fn close_idle(&mut self, change: &mut Change) {
+        let session = &change.slot.session;
+        let denied_at_start = session.closing.as_ref().is_some_and(|c| c.trigger.is_none());
+        if session.ro.is_some() && !denied_at_start {
+            change.slot.session.decision = self.idle_decision(&change.slot.session);
+        } else if session.ro.is_none() {
+            change.slot.session.decision = Decision::recorded(ServiceAdvice::Stop);
+        }
+        self.back_up(change);
+    }
+
+    /// A denied start: no service. The STOP follows the START, unless a closing trigger came first.
+    fn denied_start(&mut self, change: &mut Change, event: Event, reading: Option<&Reading>) {
+        let held = event == Event::Success;
+        if let Some(ro) = change.slot.session.ro.as_mut() {
+            ro.queued_report = None;
+            ro.queued_termination = false;
+            ro.told_denied = reading.is_none();
+            ro.backup = false;
+        }
+        let first = change.slot.session.closing.is_none();
+        if first {
+            change.slot.session.closing = Some(Closing {
+                trigger: None,
+                timestamp: self.wall,
+                cause_code: 2,
+                termination_cause: 2,
+                reason_header: Vec::new(),
+                bye_at: None,
+                armed: None,
+                reason: "denied".to_owned(),
+            });
+            if change.slot.session.rf.is_some()
+                && let Err(problems) = self.stop_now(change, super::event::CloseTrigger::Aborted)
+            {
+                self.alarm("session.cannot_close", None, format!("{problems:?}"));
+            }
+        }
+        let decision = change.slot.session.decision.clone();
+        for call in &mut change.slot.session.calls {
+            if call.queued && call.decision.is_none() {
+                call.decision = Some(decision.clone());
+                call.queued = false;
+            }
+        }
+        if held {
+            self.close_unused(change);
+        }
+    }
+}
+
+/// With a final grant: by when, or after which total, the CPM server must stop.
+fn stop_by(session: &Session) -> Option<StopBy> {
+    session.counters.iter().find_map(|counter| {
+        let grant = counter.grant.as_ref()?;
+        let last = grant.final_unit.as_ref()?;
+        if last.action != FinalAction::Terminate {
+            return None;
+        }
+        let units = counter.settled.plus(&grant.units);
+        let mut limit = Units::default();
+        for kind in UnitKind::ALL {
+            limit.put(kind, grant.units.amount(kind).and(units.amount(kind)));
+        }
+        Some(StopBy { at: grant.valid_until, units: (!limit.is_empty()).then_some(limit) })
+    })
+}
