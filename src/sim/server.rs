@@ -104,6 +104,30 @@ impl Charging for Cdf {
     }
 }
 
+/// How long answers take, on top of the machine's own time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Half of the answers are faster.
+    pub p50: Duration,
+    /// One in a hundred is slower.
+    pub p99: Duration,
+}
+
+impl Latency {
+    /// The latency at a quantile in millionths: straight lines through 0, p50 and p99, and half
+    /// as much again as p99 for the slowest.
+    fn at(&self, millionths: u32) -> Duration {
+        let line = |from: Duration, to: Duration, part: u32, whole: u32| {
+            from + to.saturating_sub(from).saturating_mul(part) / whole
+        };
+        match millionths {
+            0..500_000 => line(Duration::ZERO, self.p50, millionths, 500_000),
+            500_000..990_000 => line(self.p50, self.p99, millionths - 500_000, 490_000),
+            _ => line(self.p99, self.p99 * 3 / 2, millionths.min(1_000_000) - 990_000, 10_000),
+        }
+    }
+}
+
 /// What is to be done on the connection that the request came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -145,6 +169,9 @@ pub struct Server {
     peer_answers: VecDeque<PeerAnswer>,
     /// Hop-by-Hop and End-to-End ids of own requests.
     last_id: u32,
+    latency: Option<Latency>,
+    /// State of the generator behind the latency: xorshift, the same sequence in every run.
+    random: u64,
 }
 
 impl Server {
@@ -158,7 +185,14 @@ impl Server {
             peer_answers: VecDeque::new(),
             // Apart from the ids of the connection's own DWR and DPR.
             last_id: 0x8000_0000,
+            latency: None,
+            random: 0x9e37_79b9_7f4a_7c15,
         }
+    }
+
+    /// Answers take this long from now on.
+    pub fn set_latency(&mut self, latency: Option<Latency>) {
+        self.latency = latency;
     }
 
     /// Who it is.
@@ -246,7 +280,8 @@ impl Server {
             all_subscriptions(&message).into_iter().map(|(_, data)| data).collect();
         let session = message.text(id::SESSION_ID).unwrap_or("");
         let seen = Seen { command: name, subscriptions: &subscriptions, session };
-        let plan = self.faults.decide(&seen, now);
+        let mut plan = self.faults.decide(&seen, now);
+        plan.delay += self.wait();
         if plan.lost == Some(Lost::Request) {
             return end_of(&plan);
         }
@@ -262,6 +297,14 @@ impl Server {
             return end_of(&plan);
         }
         self.acts(connection, &plan, spoil(answer, &plan))
+    }
+
+    fn wait(&mut self) -> Duration {
+        let Some(latency) = self.latency else { return Duration::ZERO };
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        latency.at(u32::try_from(self.random % 1_000_000).unwrap_or(0))
     }
 
     fn acts(&mut self, connection: u64, plan: &Plan, bytes: Bytes) -> Vec<Act> {
@@ -428,5 +471,20 @@ fn invert_mandatory(bytes: &mut BytesMut, ids: &[AvpId]) {
         if let Some(flags) = bytes.get_mut(offset + 4) {
             *flags ^= AvpFlags::MANDATORY;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_goes_through_its_quantiles() {
+        let latency = Latency { p50: Duration::from_millis(3), p99: Duration::from_millis(40) };
+        let at = |millionths| latency.at(millionths).as_micros();
+        assert_eq!(
+            [0, 250_000, 500_000, 990_000, 1_000_000].map(at),
+            [0, 1500, 3000, 40000, 60000]
+        );
     }
 }

@@ -5,5 +5,6 @@ mod codec;
 mod peer_machine;
 mod pending;
 mod routing;
+mod scenario;
 mod sim;
 mod watchdog;
