@@ -84,6 +84,25 @@ pub struct Termination {
     pub abort_grace: Duration,
 }
 
+/// A value for each interface: an agent may lead to OCS and CDF alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerInterface<T> {
+    /// On CH-1.
+    pub ch1: T,
+    /// On CH-2.
+    pub ch2: T,
+}
+
+impl<T> PerInterface<T> {
+    /// The value of one interface.
+    pub fn get(&self, interface: Interface) -> &T {
+        match interface {
+            Interface::Ch1 => &self.ch1,
+            Interface::Ch2 => &self.ch2,
+        }
+    }
+}
+
 /// What the OCS's or CDF's peer entry means for messages that go there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerProfile {
@@ -101,10 +120,10 @@ pub struct PeerProfile {
     pub timeout: Duration,
     /// Tx per command (`CCR-T`).
     pub command_timeouts: BTreeMap<String, Duration>,
-    /// Name of the mapping for this peer's interface.
-    pub mapping: String,
-    /// When Destination-Host is sent.
-    pub send_destination_host: SendDestinationHost,
+    /// Name of the mapping.
+    pub mapping: PerInterface<String>,
+    /// When Destination-Host is sent; `None`: after-initial on CH-2, never on CH-1.
+    pub send_destination_host: Option<SendDestinationHost>,
     /// T also after 3002 and 3004.
     pub t_after_error: bool,
     /// Only the unit types that were granted are reported.

@@ -131,11 +131,12 @@ pub fn build(
     session: &Session,
     moment: &Moment,
 ) -> Result<Bytes, Vec<MappingProblem>> {
-    let mapping = library.mappings.get(&peer.mapping).ok_or_else(|| {
+    let name = peer.mapping.get(command.interface());
+    let mapping = library.mappings.get(name).ok_or_else(|| {
         vec![MappingProblem {
             pointer: None,
             place: None,
-            detail: format!("there is no mapping `{}`", peer.mapping),
+            detail: format!("there is no mapping `{name}`"),
         }]
     })?;
     let mut out = BytesMut::with_capacity(1024);
