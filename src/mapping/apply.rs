@@ -209,15 +209,27 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// What one block writes for one element.
-    fn instance(&mut self, step: &'w Step, block: &'w Block, scope: &Scope<'_>, written: &mut u32) {
+    /// Is the message still within its limits? The first block beyond them is reported, and
+    /// nothing more is written.
+    fn may_go_on(&mut self, block: &Block) -> bool {
         if self.left == 0 {
-            return;
+            return false;
         }
         self.left -= 1;
-        if self.left == 0 {
-            let detail = format!("the message would have more than {AVPS_MAX} AVPs");
-            return self.does_not_fit(block, None, detail);
+        let detail = match self.out.len() - self.begin {
+            octets if octets > MESSAGE_BYTES_MAX => format!("{MESSAGE_BYTES_MAX} octets"),
+            _ if self.left == 0 => format!("{AVPS_MAX} AVPs"),
+            _ => return true,
+        };
+        self.left = 0;
+        self.does_not_fit(block, None, format!("the message would have more than {detail}"));
+        false
+    }
+
+    /// What one block writes for one element.
+    fn instance(&mut self, step: &'w Step, block: &'w Block, scope: &Scope<'_>, written: &mut u32) {
+        if !self.may_go_on(block) {
+            return;
         }
         match block.when.as_ref().map(|when| when.holds(scope)) {
             Some(Ok(false)) => return,
@@ -240,11 +252,6 @@ impl<'w> Walk<'w> {
                 self.group(step, block, (steps, required, *send_empty), scope, written);
             }
         }
-        if self.out.len() - self.begin > MESSAGE_BYTES_MAX {
-            self.left = 0;
-            let detail = format!("the message would have more than {MESSAGE_BYTES_MAX} octets");
-            self.does_not_fit(block, None, detail);
-        }
     }
 
     fn value(
@@ -259,18 +266,25 @@ impl<'w> Walk<'w> {
             Ok(value) => value,
             Err(detail) => return self.does_not_fit(block, source.field(scope), detail),
         };
+        let of_list = matches!(&*value, Value::List(_));
         let values = match &*value {
             Value::Null => return,
             Value::List(values) => values.as_slice(),
             one => std::slice::from_ref(one),
         };
-        for value in values.iter().filter(|value| !value.is_null()) {
-            if self.left == 0 {
+        for (index, value) in values.iter().enumerate().filter(|(_, value)| !value.is_null()) {
+            if !self.may_go_on(block) {
                 return;
             }
-            self.left -= 1;
             match step.avp.put(self.out, value) {
-                Ok(()) => self.written(step, block, written, || source.describe(scope)),
+                Ok(()) => self.written(step, block, written, || {
+                    let source = source.describe(scope);
+                    // An element of a list; of a filtered list only the list is known.
+                    match of_list && !source.contains(' ') {
+                        true => format!("{source}[{index}]"),
+                        false => source,
+                    }
+                }),
                 Err(misfit) => self.misfit(block, source.field(scope), misfit),
             }
         }

@@ -160,10 +160,10 @@ impl<'n> Compiler<'n> {
     }
 
     fn constant(&mut self, text: &str, plain: bool, avp: &Target, at: &Span) -> Option<Vec<u8>> {
-        match layer::constant(avp, text, plain) {
+        match avp.constant(text, plain) {
             Ok((octets, _)) => Some(octets),
             Err(misfit) => {
-                self.resolver.found.push(layer::misfit_problem(&misfit, avp, at));
+                self.resolver.found.push(avp.misfit_problem(&misfit, at));
                 None
             }
         }

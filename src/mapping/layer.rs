@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::BytesMut;
-
 use crate::diagnostic::Code;
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::Span;
@@ -21,7 +19,7 @@ use crate::diameter::Member;
 
 use super::Interface;
 use super::names;
-use super::plan::{Misfit, Predicate, Target};
+use super::plan::{Predicate, Target};
 use super::resolve::Snippet;
 use super::value::Value;
 
@@ -101,8 +99,10 @@ pub(super) fn merge<'n>(
     };
     let mut reader = Reader { dictionary, interface, found: Vec::new() };
     for (file, node) in chain {
-        (*file).clone_into(&mut merged.name);
         reader.file(node, &mut merged);
+        if merged.name.is_empty() {
+            (*file).clone_into(&mut merged.name);
+        }
     }
     (merged, reader.found)
 }
@@ -312,7 +312,7 @@ impl<'n> Reader<'n> {
         let place = |node: &'n Node| if several { &node.span } else { &entry.key_span };
         let blocks: Vec<Block<'n>> =
             nodes.iter().filter_map(|node| self.block(node, def, place(node))).collect();
-        let avp = target(def);
+        let avp = Target::of(def);
         let span = entry.key_span.clone();
         (!blocks.is_empty()).then(|| Branch {
             avp,
@@ -371,7 +371,6 @@ impl<'n> Reader<'n> {
             let message =
                 format!("`{}` is for AVPs with a value; `{}` is Grouped", entry.key, def.name);
             self.refuse(Code::FB0102, message, &entry.key_span);
-            return None;
         }
         let send_empty = match node.field("empty").map(|empty| (empty, empty.text())) {
             None => None,
@@ -570,72 +569,13 @@ impl<'n> Reader<'n> {
         if !self.allowed(def, Parent::group(group), span) {
             return None;
         }
-        let encoded = constant(&target(def), value.trim(), true);
+        let encoded = Target::of(def).constant(value.trim(), true);
         match encoded {
             Ok(octets) => Some(Predicate { member: def.id, data: octets.1 }),
             Err(misfit) => {
-                self.found.push(misfit_problem(&misfit, &target(def), span));
+                self.found.push(Target::of(def).misfit_problem(&misfit, span));
                 None
             }
-        }
-    }
-}
-
-/// How an AVP of the dictionary is written.
-pub(super) fn target(def: &AvpDef) -> Target {
-    Target {
-        name: def.name.clone(),
-        id: def.id,
-        flags: def.flags(),
-        kind: def.kind,
-        values: def.values.clone(),
-    }
-}
-
-/// A constant of the file as (whole AVP, data alone). `plain` text may be a number.
-pub(super) fn constant(
-    avp: &Target,
-    text: &str,
-    plain: bool,
-) -> Result<(Vec<u8>, Vec<u8>), Misfit> {
-    let number = text.parse::<i64>().ok().filter(|_| plain && !avp.is_text());
-    let named = avp.values.iter().find(|(_, name)| name == text).map(|(number, _)| *number);
-    let value = match (named, number) {
-        (Some(number), _) => Value::Int(number.into()),
-        (None, Some(number)) => Value::Int(number),
-        (None, None) => Value::Text(text.to_owned()),
-    };
-    let mut out = BytesMut::new();
-    avp.put(&mut out, &value)?;
-    let header = if avp.flags.vendor() { 12 } else { 8 };
-    let length = match *out {
-        [_, _, _, _, _, a, b, c, ..] => usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c),
-        _ => 0,
-    };
-    let data = out.get(header..length).unwrap_or_default().to_vec();
-    Ok((out.to_vec(), data))
-}
-
-/// FB0108 or FB0113 for a constant that its AVP does not hold.
-pub(super) fn misfit_problem(misfit: &Misfit, avp: &Target, span: &Span) -> Diagnostic {
-    match misfit {
-        Misfit::UnknownName(name) => {
-            let known = avp.values.iter().map(|(_, known)| known.as_str());
-            let near = suggest(name, known.clone());
-            let message = format!("AVP `{}` has no value `{name}`", avp.name);
-            let problem = Diagnostic::error(Code::FB0108, message).at(span);
-            match near {
-                Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None if avp.values.is_empty() => problem.help("write the number"),
-                None => {
-                    let all: Vec<&str> = known.take(24).collect();
-                    problem.help(format!("values: {}", all.join(" ")))
-                }
-            }
-        }
-        Misfit::Detail(why) => {
-            let message = format!("the value does not fit AVP `{}`: {why}", avp.name);
-            Diagnostic::error(Code::FB0113, message).at(span)
         }
     }
 }

@@ -3,6 +3,11 @@
 
 use bytes::BytesMut;
 
+use crate::diagnostic::Code;
+use crate::diagnostic::Diagnostic;
+use crate::diagnostic::Span;
+use crate::diagnostic::suggest;
+use crate::diameter::AvpDef;
 use crate::diameter::AvpFlags;
 use crate::diameter::AvpId;
 use crate::diameter::Kind;
@@ -96,6 +101,61 @@ pub(super) enum Misfit {
 }
 
 impl Target {
+    /// How an AVP of the dictionary is written.
+    pub(super) fn of(def: &AvpDef) -> Target {
+        Target {
+            name: def.name.clone(),
+            id: def.id,
+            flags: def.flags(),
+            kind: def.kind,
+            values: def.values.clone(),
+        }
+    }
+
+    /// A constant of the file as (whole AVP, data alone). `plain` text may be a number.
+    pub(super) fn constant(&self, text: &str, plain: bool) -> Result<(Vec<u8>, Vec<u8>), Misfit> {
+        let number = text.parse::<i64>().ok().filter(|_| plain && !self.is_text());
+        let named = self.values.iter().find(|(_, name)| name == text).map(|(number, _)| *number);
+        let value = match (named, number) {
+            (Some(number), _) => Value::Int(number.into()),
+            (None, Some(number)) => Value::Int(number),
+            (None, None) => Value::Text(text.to_owned()),
+        };
+        let mut out = BytesMut::new();
+        self.put(&mut out, &value)?;
+        let header = if self.flags.vendor() { 12 } else { 8 };
+        let length = match *out {
+            [_, _, _, _, _, a, b, c, ..] => {
+                usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+            }
+            _ => 0,
+        };
+        let data = out.get(header..length).unwrap_or_default().to_vec();
+        Ok((out.to_vec(), data))
+    }
+
+    /// FB0108 or FB0113 for a constant that the AVP does not hold.
+    pub(super) fn misfit_problem(&self, misfit: &Misfit, span: &Span) -> Diagnostic {
+        let name = match misfit {
+            Misfit::UnknownName(name) => name,
+            Misfit::Detail(why) => {
+                let message = format!("the value does not fit AVP `{}`: {why}", self.name);
+                return Diagnostic::error(Code::FB0113, message).at(span);
+            }
+        };
+        let known = self.values.iter().map(|(_, known)| known.as_str());
+        let message = format!("AVP `{}` has no value `{name}`", self.name);
+        let problem = Diagnostic::error(Code::FB0108, message).at(span);
+        match suggest(name, known.clone()) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None if self.values.is_empty() => problem.help("write the number"),
+            None => {
+                let all: Vec<&str> = known.take(24).collect();
+                problem.help(format!("values: {}", all.join(" ")))
+            }
+        }
+    }
+
     /// Appends the AVP with this value; nothing is appended if it does not fit.
     pub(super) fn put(&self, out: &mut BytesMut, value: &Value) -> Result<(), Misfit> {
         match (self.kind, value) {

@@ -16,12 +16,14 @@ use crate::diameter::View;
 use crate::diameter::avp::id;
 use crate::diameter::begin_message;
 use crate::diameter::end_message;
+use crate::diameter::print;
 use crate::diameter::put_i32;
 
 use super::Interface;
 use super::Mapping;
 use super::layer;
 use super::names;
+use super::plan::Target;
 use super::value::Value;
 
 /// What a test starts from.
@@ -224,10 +226,10 @@ impl Test<'_> {
                 let hint = "`absent`, `present`, or a path to a member";
                 return self.fail(path, at, hint, wanted);
             }
-            _ => match layer::constant(&layer::target(def), wanted, true) {
+            _ => match Target::of(def).constant(wanted, true) {
                 Ok((_, data)) => found.iter().any(|avp| avp.data == data),
                 Err(misfit) => {
-                    let problem = layer::misfit_problem(&misfit, &layer::target(def), at);
+                    let problem = Target::of(def).misfit_problem(&misfit, at);
                     return self.fail(path, at, wanted, &problem.message);
                 }
             },
@@ -267,7 +269,7 @@ impl Test<'_> {
                     Which::Index(index) => found.extend(all.skip(index).take(1)),
                     Which::With(member, value) => {
                         let Some(def) = dictionary.by_name(member) else { continue };
-                        let wanted = layer::constant(&layer::target(def), value, true);
+                        let wanted = Target::of(def).constant(value, true);
                         let Ok((_, data)) = wanted else { continue };
                         let fits = |avp: &AvpView<'v>| {
                             avp.group().any(|inner| inner.id == def.id && inner.data == data)
@@ -310,24 +312,8 @@ fn which(part: &str) -> (&str, Which<'_>) {
 
 /// An AVP's value for people.
 fn show(avp: &AvpView<'_>, def: &AvpDef) -> String {
-    let number = match def.kind {
-        Kind::Unsigned32 => avp.unsigned32().map(i64::from),
-        Kind::Unsigned64 => avp.unsigned64().and_then(|number| i64::try_from(number).ok()),
-        Kind::Integer32 => avp.integer32().map(i64::from),
-        Kind::Integer64 => avp.integer64(),
-        Kind::Time => avp.time(),
-        Kind::Enumerated => match avp.enumerated() {
-            Some(number) => {
-                return def.value_name(number).map_or_else(|| number.to_string(), str::to_owned);
-            }
-            None => None,
-        },
-        Kind::Grouped => return "present".to_owned(),
-        _ => None,
-    };
-    match (number, avp.text()) {
-        (Some(number), _) => number.to_string(),
-        (None, Some(text)) => text.to_owned(),
-        (None, None) => avp.data.iter().map(|octet| format!("{octet:02x}")).collect(),
+    match def.kind {
+        Kind::Grouped => "present".to_owned(),
+        _ => print::value(avp, Some(def)),
     }
 }

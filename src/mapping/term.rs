@@ -83,6 +83,10 @@ impl<'s> Scope<'s> {
         Scope { tree, item: None, answer: &[] }
     }
 
+    fn op(&self) -> &'s str {
+        self.tree.key("op").as_text().unwrap_or_default()
+    }
+
     fn item(&self, depth: usize) -> Option<&'s Item<'s>> {
         let mut item = self.item;
         for _ in 0..depth {
@@ -142,9 +146,9 @@ impl Term {
         match self {
             Term::Constant(_) | Term::Table { .. } => String::new(),
             Term::Avp(_) => "answer".to_owned(),
-            Term::Path { .. } => self.path(scope).map_or_else(String::new, |path| {
-                fields::caller_path(&path, scope.tree.key("op").as_text().unwrap_or_default())
-            }),
+            Term::Path { .. } => self
+                .path(scope)
+                .map_or_else(String::new, |path| fields::caller_path(&path, scope.op())),
             Term::Filter { input, filter, args } => filter_source(input, *filter, args, scope),
             Term::Not(inner) => inner.source(scope),
             Term::All(left, right) | Term::Any(left, right) | Term::Compare(_, left, right) => {
@@ -174,8 +178,9 @@ impl Term {
     pub(super) fn path(&self, scope: &Scope<'_>) -> Option<String> {
         let (root, steps) = match self {
             Term::Path { root, steps } => (root, steps.as_slice()),
-            Term::Filter { input, filter: Filter::Prefer | Filter::First, .. } => {
-                return input.path(scope);
+            Term::Filter { input, filter: Filter::Prefer, .. } => return input.path(scope),
+            Term::Filter { input, filter: Filter::First, args } => {
+                return first_path(input, args, scope);
             }
             Term::Fallback(left, right) => {
                 let left_taken = left.read(scope).is_ok_and(|value| !value.is_null());
@@ -311,6 +316,10 @@ fn join(left: String, right: String) -> String {
 }
 
 fn filter_source(input: &Term, filter: Filter, args: &[Term], scope: &Scope<'_>) -> String {
+    if filter == Filter::First {
+        return first_path(input, args, scope)
+            .map_or_else(|| input.source(scope), |path| fields::caller_path(&path, scope.op()));
+    }
     let source = input.source(scope);
     if let (Filter::Lookup, [Term::Table { name, .. }]) = (filter, args) {
         return format!("table {name}[{source}]");
@@ -330,6 +339,16 @@ fn filter_source(input: &Term, filter: Filter, args: &[Term], scope: &Scope<'_>)
             }
         }
     }
+}
+
+/// What `first` takes: an element, or the value of the first identity of a type.
+fn first_path(list: &Term, args: &[Term], scope: &Scope<'_>) -> Option<String> {
+    let path = list.path(scope)?;
+    let Some(wanted) = args.first() else { return Some(format!("{path}[0]")) };
+    let wanted = wanted.read(scope).ok()?;
+    let items = list.unfiltered(scope)?;
+    let index = items.as_list()?.iter().position(|item| item.key("type") == &*wanted)?;
+    Some(format!("{path}[{index}].value"))
 }
 
 /// A text or number as it would be written.

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod codec;
+mod mapping;
 mod peer_machine;
 mod pending;
 mod routing;
