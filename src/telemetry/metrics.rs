@@ -211,6 +211,14 @@ impl Metrics {
         self.vectors.set(Metric::SpoolLimitBytes, &[], limit);
     }
 
+    /// What was last given to [`Metrics::spool_size`].
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // They were whole numbers.
+    pub fn store_size(&self) -> (u64, Option<u64>) {
+        let used = self.vectors.gauge(Metric::SpoolBytes, &[]).get();
+        let limit = self.vectors.gauge(Metric::SpoolLimitBytes, &[]).get();
+        (used as u64, limit.is_finite().then_some(limit as u64))
+    }
+
     /// A commit took so long, its flush included.
     pub fn spool_fsync(&self, took: Duration) {
         self.vectors.observe(Metric::SpoolFsync, &[], took);

@@ -1,0 +1,154 @@
+//! The routes of the admin port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::health::JSON;
+use super::{Check, Source, health, page};
+use crate::api::headers::authenticate;
+use crate::api::problem;
+use crate::api::problem::{Kind, Problem};
+use crate::config::settings::{AdminSettings, Scopes, Token};
+use crate::telemetry::metrics::Metrics;
+
+/// What the routes have to know besides the source.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Tokens of `admin.roles`; empty: whoever reaches the port may read.
+    pub tokens: Vec<Token>,
+    /// The conditions for being ready have to be told within this time.
+    pub ready_timeout: Duration,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules { tokens: Vec::new(), ready_timeout: Duration::from_secs(3) }
+    }
+}
+
+impl From<&AdminSettings> for Rules {
+    fn from(settings: &AdminSettings) -> Rules {
+        let token = |name, secret: &Option<String>| {
+            let secret = secret.as_ref().filter(|secret| !secret.is_empty())?;
+            Some(Token::new(name, secret, Scopes::default()))
+        };
+        let viewer = token("viewer", &settings.viewer);
+        let operator = token("operator", &settings.operator);
+        Rules { tokens: viewer.into_iter().chain(operator).collect(), ..Rules::default() }
+    }
+}
+
+struct App {
+    source: Arc<dyn Source>,
+    metrics: Arc<Metrics>,
+    rules: Rules,
+}
+
+type Shared = State<Arc<App>>;
+
+/// The admin port as a service.
+///
+/// Health and metrics need no token: probes and Prometheus have none, and neither tells a secret.
+pub fn router(source: Arc<dyn Source>, metrics: Arc<Metrics>, rules: Rules) -> Router {
+    let app = Arc::new(App { source, metrics, rules });
+    Router::new()
+        .route("/", get(index).fallback(only_get))
+        .route("/metrics", get(metrics_text).fallback(only_get))
+        .route("/healthz", get(healthz).fallback(only_get))
+        .route("/readyz", get(readyz).fallback(only_get))
+        .route("/admin/v1/peers", get(peers).fallback(only_get))
+        .route("/admin/v1/spool", get(spool).fallback(only_get))
+        .route("/problems/{name}", get(problem_page).fallback(only_get))
+        .fallback(not_found)
+        .with_state(app)
+}
+
+async fn index(State(app): Shared, headers: HeaderMap) -> Response {
+    match allowed(&app, &headers) {
+        Ok(()) => {
+            let text = page::index(&app.source.peers(), &app.metrics);
+            answer(StatusCode::OK, "text/html; charset=utf-8", text)
+        }
+        Err(problem) => problem.response("/"),
+    }
+}
+
+async fn metrics_text(State(app): Shared) -> Response {
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    answer(StatusCode::OK, kind, app.metrics.render())
+}
+
+async fn healthz(headers: HeaderMap) -> Response {
+    let (status, kind, body) = health::alive(&headers);
+    answer(status, kind, body)
+}
+
+async fn readyz(State(app): Shared, headers: HeaderMap) -> Response {
+    let limit = app.rules.ready_timeout;
+    let checks = match tokio::time::timeout(limit, app.source.ready()).await {
+        Ok(checks) => checks,
+        Err(_) => {
+            let detail = format!("no answer in {} s: the store hangs", limit.as_secs_f32());
+            vec![Check::new("gateway", false, detail)]
+        }
+    };
+    let (status, kind, body) = health::ready(&headers, &checks);
+    answer(status, kind, body)
+}
+
+async fn peers(State(app): Shared, headers: HeaderMap) -> Response {
+    match allowed(&app, &headers) {
+        Ok(()) => answer(StatusCode::OK, JSON, page::peers_json(&app.source.peers())),
+        Err(problem) => problem.response("/admin/v1/peers"),
+    }
+}
+
+async fn spool(State(app): Shared, headers: HeaderMap) -> Response {
+    match allowed(&app, &headers) {
+        Ok(()) => answer(StatusCode::OK, JSON, page::spool_json(&app.metrics)),
+        Err(problem) => problem.response("/admin/v1/spool"),
+    }
+}
+
+/// The page that the `type` of a problem names.
+async fn problem_page(Path(name): Path<String>, request: Request) -> Response {
+    match problem::page(&name) {
+        Some(page) => answer(StatusCode::OK, "text/html; charset=utf-8", page),
+        None => not_found(request).await,
+    }
+}
+
+async fn not_found(request: Request) -> Response {
+    Problem::new(Kind::NotFound, "there is no such resource.").response(request.uri().path())
+}
+
+async fn only_get(request: Request) -> Response {
+    let detail = format!("the resource has GET, HEAD, not {}.", request.method());
+    let problem = Problem::new(Kind::MethodNotAllowed, detail);
+    Problem { allow: Some("GET, HEAD"), ..problem }.response(request.uri().path())
+}
+
+/// Viewers and operators may read, if there are any.
+fn allowed(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    if app.rules.tokens.is_empty() || authenticate(headers, &app.rules.tokens).is_some() {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Unauthenticated, "send the viewer's or operator's token as `Bearer`."))
+}
+
+/// Never from a cache: a stale "ready" is worse than none.
+fn answer(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = body.into().into_response();
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
