@@ -13,7 +13,7 @@ use super::id;
 use super::message::Message;
 use super::problem::{Problem, ProblemKind, minimum_value};
 use super::value::{Address, Fault, Value, check, time_from_wire};
-use super::view::{DEPTH_CEILING, RawAvp, header_problem, read_avp};
+use super::view::{DEPTH_CEILING, RawAvp, bad_avp, header_problem, read_avp};
 
 /// What a decoder accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,22 +119,22 @@ impl Walk<'_> {
                 self.add(&mut top, group);
                 continue;
             }
-            let raw = match read_avp(&self.bytes[at..end]) {
-                Ok(raw) => raw,
-                Err(bad) => {
-                    let kind = self.dictionary.kind(bad.id);
-                    let failed = Avp { id: bad.id, flags: bad.flags, value: minimum_value(kind) };
-                    self.report(ProblemKind::InvalidAvpLength, at, failed, bad.detail);
-                    at = end;
-                    continue;
-                }
+            let bytes = self.bytes;
+            let rest = &bytes[at..end];
+            let Some(raw) = read_avp(rest) else {
+                let bad = bad_avp(rest);
+                let kind = self.dictionary.kind(bad.id);
+                let failed = Avp { id: bad.id, flags: bad.flags, value: minimum_value(kind) };
+                self.report(ProblemKind::InvalidAvpLength, at, failed, bad.detail);
+                at = end;
+                continue;
             };
             self.count += 1;
             if self.count > self.limits.avps_max {
                 self.limit_reached(at, &raw, "more AVPs than the limit allows");
                 return self.unwind(top);
             }
-            let next = (at + raw.padded).min(end);
+            let next = at + raw.step(rest);
             at = match self.dictionary.kind(raw.id) {
                 Some(Kind::Grouped) if self.stack.len() >= self.depth_max() => {
                     self.limit_reached(at, &raw, "groups nested deeper than the limit allows");
@@ -166,15 +166,15 @@ impl Walk<'_> {
     }
 
     /// Begins a group; returns where its members begin.
-    fn open(&mut self, at: usize, raw: &RawAvp, next: usize) -> usize {
+    fn open(&mut self, at: usize, raw: &RawAvp<'_>, next: usize) -> usize {
         let lenient = self.lenient() || raw.id == id::FAILED_AVP;
-        let (id, flags, end) = (raw.id, raw.flags, at + raw.length);
+        let (id, flags, end) = (raw.id, raw.flags, at + raw.length());
         self.stack.push(Open { id, flags, end, next, members: Vec::new(), lenient });
-        at + raw.header
+        at + raw.header_bytes()
     }
 
-    fn leaf(&mut self, at: usize, raw: &RawAvp, kind: Option<Kind>) -> Avp {
-        let data = self.bytes.slice(at + raw.header..at + raw.length);
+    fn leaf(&mut self, at: usize, raw: &RawAvp<'_>, kind: Option<Kind>) -> Avp {
+        let data = self.bytes.slice(at + raw.header_bytes()..at + raw.length());
         let (id, flags) = (raw.id, raw.flags);
         let Some(kind) = kind else {
             let avp = Avp { id, flags, value: Value::OctetString(data) };
@@ -210,7 +210,7 @@ impl Walk<'_> {
         self.problems.push(Problem::of_avp(kind, offset, failed, id, detail));
     }
 
-    fn limit_reached(&mut self, at: usize, raw: &RawAvp, detail: &str) {
+    fn limit_reached(&mut self, at: usize, raw: &RawAvp<'_>, detail: &str) {
         let empty = Avp { id: raw.id, flags: raw.flags, value: Value::Grouped(Vec::new()) };
         // Said even inside Failed-AVP: the rest of the message is not read.
         let problem =

@@ -187,12 +187,17 @@ const TABLE_CODES: usize = 8192;
 /// Vendors that get a table; further ones are searched.
 const TABLES_MAX: usize = 8;
 
-/// One vendor's low codes: position and type packed, 0 for none.
+/// One vendor's low codes.
 #[derive(Clone, Debug)]
 struct Table {
     vendor: u32,
-    slots: Box<[u32]>,
+    /// Type by code, `UNKNOWN` for none.
+    kinds: Box<[u8]>,
+    /// Position in `avps` by code.
+    positions: Box<[u32]>,
 }
+
+const UNKNOWN: u8 = u8::MAX;
 
 /// AVPs and commands of the loaded files.
 #[derive(Clone, Debug)]
@@ -258,13 +263,15 @@ impl Dictionary {
             let table = match tables.iter_mut().position(|table| table.vendor == avp.id.vendor) {
                 Some(known) => known,
                 None if tables.len() < TABLES_MAX => {
-                    let slots = vec![0; TABLE_CODES].into_boxed_slice();
-                    tables.push(Table { vendor: avp.id.vendor, slots });
+                    let kinds = vec![UNKNOWN; TABLE_CODES].into_boxed_slice();
+                    let positions = vec![u32::MAX; TABLE_CODES].into_boxed_slice();
+                    tables.push(Table { vendor: avp.id.vendor, kinds, positions });
                     tables.len() - 1
                 }
                 None => continue,
             };
-            tables[table].slots[code] = (position(at) + 1) << 4 | avp.kind as u32;
+            tables[table].kinds[code] = avp.kind as u8;
+            tables[table].positions[code] = position(at);
         }
         let error_answer = match commands.iter().position(|command| command.error) {
             Some(at) => commands.remove(at),
@@ -276,9 +283,8 @@ impl Dictionary {
     /// The type of an AVP; `None` if it is unknown.
     #[inline]
     pub fn kind(&self, id: AvpId) -> Option<Kind> {
-        match self.slot(id) {
-            Some(0) => None,
-            Some(slot) => Some(Kind::ALL[(slot & 15) as usize % Kind::ALL.len()].0),
+        match self.table(id.vendor).and_then(|table| table.kinds.get(id.code as usize)) {
+            Some(kind) => Kind::ALL.get(usize::from(*kind)).map(|(kind, _)| *kind),
             None => self.search(id).map(|avp| avp.kind),
         }
     }
@@ -286,18 +292,15 @@ impl Dictionary {
     /// The definition of an AVP.
     #[inline]
     pub fn avp(&self, id: AvpId) -> Option<&AvpDef> {
-        match self.slot(id) {
-            Some(0) => None,
-            Some(slot) => self.avps.get((slot >> 4) as usize - 1),
+        match self.table(id.vendor).and_then(|table| table.positions.get(id.code as usize)) {
+            Some(at) => self.avps.get(*at as usize),
             None => self.search(id),
         }
     }
 
-    /// The table's slot; `None` if the id has no place in a table.
     #[inline]
-    fn slot(&self, id: AvpId) -> Option<u32> {
-        let table = self.tables.iter().find(|table| table.vendor == id.vendor)?;
-        table.slots.get(id.code as usize).copied()
+    fn table(&self, vendor: u32) -> Option<&Table> {
+        self.tables.iter().find(|table| table.vendor == vendor)
     }
 
     #[cold]

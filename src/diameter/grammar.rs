@@ -154,11 +154,11 @@ impl Judge<'_> {
             let count = avps.all(member.id).count();
             let most = member.max.map_or(usize::MAX, |max| max as usize);
             if count > most {
-                let position = avps.iter().enumerate().filter(|(_, avp)| avp.id == member.id);
-                if let Some((at, avp)) = position.map(|(at, avp)| (at, avp.clone())).nth(most) {
+                let mut instances = avps.iter().enumerate().filter(|(_, avp)| avp.id == member.id);
+                if let Some((at, avp)) = instances.nth(most) {
                     let detail = format!("{count} times, at most {most}");
                     let offset = offset_of(avps, at, place.begin);
-                    self.say(ProblemKind::TooManyAvps, offset, avp, place, &detail);
+                    self.say(ProblemKind::TooManyAvps, offset, avp.clone(), place, &detail);
                 }
             } else if count < member.min as usize {
                 let detail = match member.min {

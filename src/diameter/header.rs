@@ -1,7 +1,8 @@
 //! The Diameter header (RFC 6733, 3).
 
 use nom::Parser;
-use nom::number::complete::{be_u8, be_u24, be_u32};
+
+use super::view::octets;
 
 /// Octets of the header.
 pub const HEADER_BYTES: usize = 20;
@@ -109,15 +110,17 @@ impl Header {
     /// Reads the first 20 octets; `None` if there are fewer. Judges nothing.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<Header> {
-        let (_, (version, length, flags, code, application, hop_by_hop, end_to_end)) =
-            fields.parse(bytes).ok()?;
+        let (_, [version_length, flags_code, application, hop_by_hop, end_to_end]) =
+            words.parse(bytes).ok()?;
+        let [version, l0, l1, l2] = version_length;
+        let [flags, c0, c1, c2] = flags_code;
         Some(Header {
             flags: CommandFlags(flags),
-            code,
-            application,
-            hop_by_hop,
-            end_to_end,
-            length,
+            code: u32::from_be_bytes([0, c0, c1, c2]),
+            application: u32::from_be_bytes(application),
+            hop_by_hop: u32::from_be_bytes(hop_by_hop),
+            end_to_end: u32::from_be_bytes(end_to_end),
+            length: u32::from_be_bytes([0, l0, l1, l2]),
             version,
         })
     }
@@ -136,8 +139,7 @@ impl Header {
     }
 }
 
-type Fields = (u8, u32, u8, u32, u32, u32, u32);
-
-fn fields(input: &[u8]) -> nom::IResult<&[u8], Fields, nom::error::Error<&[u8]>> {
-    (be_u8, be_u24, be_u8, be_u24, be_u32, be_u32, be_u32).parse(input)
+#[inline]
+fn words(input: &[u8]) -> nom::IResult<&[u8], [[u8; 4]; 5], ()> {
+    (octets, octets, octets, octets, octets).map(|(a, b, c, d, e)| [a, b, c, d, e]).parse(input)
 }

@@ -19,7 +19,7 @@ use super::header::{HEADER_BYTES, Header};
 use super::id;
 use super::result_code;
 use super::value::{check, time_from_wire};
-use super::view::{AvpView, DEPTH_CEILING, read_avp};
+use super::view::{AvpView, DEPTH_CEILING, bad_avp, read_avp};
 
 /// Octets of data that are shown in hex before `…`.
 const HEX_BYTES_MAX: usize = 32;
@@ -64,8 +64,8 @@ pub fn summary(bytes: &[u8], dictionary: &Dictionary) -> String {
 /// The suffix of a CCR, CCA, ACR or ACA: from CC-Request-Type or Accounting-Record-Type.
 pub fn type_letter(bytes: &[u8]) -> &'static str {
     let mut rest = bytes.get(HEADER_BYTES..).unwrap_or(&[]);
-    while let Ok(raw) = read_avp(rest) {
-        let value = rest.get(raw.header..raw.length).and_then(|data| data.try_into().ok());
+    while let Some(raw) = read_avp(rest) {
+        let value = raw.data.try_into().ok();
         match (raw.id, value.map(u32::from_be_bytes)) {
             (id::CC_REQUEST_TYPE, Some(1)) => return "-I",
             (id::CC_REQUEST_TYPE, Some(2)) => return "-U",
@@ -77,7 +77,7 @@ pub fn type_letter(bytes: &[u8]) -> &'static str {
             (id::ACCOUNTING_RECORD_TYPE, Some(4)) => return "-Stop",
             _ => {}
         }
-        rest = rest.get(raw.padded..).unwrap_or(&[]);
+        rest = raw.after(rest);
     }
     ""
 }
@@ -96,9 +96,10 @@ pub fn lines(bytes: &[u8], dictionary: &Dictionary) -> Vec<Line> {
         let rest = &bytes[at..end];
         let depth = ends.len() - 1;
         let raw = match read_avp(rest) {
-            Ok(raw) if lines.len() < Limits::default().avps_max as usize => raw,
-            Ok(_) => break,
-            Err(bad) => {
+            Some(raw) if lines.len() < Limits::default().avps_max as usize => raw,
+            Some(_) => break,
+            None => {
+                let bad = bad_avp(rest);
                 lines.push(Line {
                     offset: at,
                     depth,
@@ -116,8 +117,7 @@ pub fn lines(bytes: &[u8], dictionary: &Dictionary) -> Vec<Line> {
         let definition = dictionary.avp(raw.id);
         let group = definition.is_some_and(|definition| definition.kind == Kind::Grouped)
             && depth < DEPTH_CEILING;
-        let data = &rest[raw.header..raw.length];
-        let avp = AvpView { id: raw.id, flags: raw.flags, data, offset: at };
+        let avp = AvpView { id: raw.id, flags: raw.flags, data: raw.data, offset: at };
         lines.push(Line {
             offset: at,
             depth,
@@ -127,15 +127,15 @@ pub fn lines(bytes: &[u8], dictionary: &Dictionary) -> Vec<Line> {
                 None => format!("{} (unknown)", raw.id),
             },
             code: code(raw.id),
-            length: raw.length,
+            length: raw.length(),
             flags: flags(raw.flags),
             value: if group { String::new() } else { value(&avp, definition) },
         });
         if group {
-            ends.push(at + raw.length);
-            at += raw.header;
+            ends.push(at + raw.length());
+            at += raw.header_bytes();
         } else {
-            at = (at + raw.padded).min(end);
+            at += raw.step(rest);
         }
     }
     lines

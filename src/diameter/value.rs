@@ -229,21 +229,37 @@ fn check_text(data: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// ASCII without NUL, eight octets a step.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// ASCII without NUL.
 #[inline]
 fn is_plain_ascii(data: &[u8]) -> bool {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // With the high bits clear, `word - ONES` borrows into a high bit exactly below a zero octet.
-    let bad = |word: u64| (word | word.wrapping_sub(ONES)) & HIGH;
-    let mut chunks = data.chunks_exact(8);
-    let mut seen = 0;
-    for chunk in &mut chunks {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        seen |= bad(u64::from_le_bytes(word));
+    // Where no high bit is set, subtracting borrows into one exactly at or above a zero octet.
+    no_word(data, |word| word | word.wrapping_sub(ONES))
+}
+
+/// ASCII from `!` to `~`.
+#[inline]
+fn is_graphic_ascii(data: &[u8]) -> bool {
+    // 0x5f lifts 0x21 to 0x80, so what stays below has no high bit; 1 lifts 0x7f to 0x80.
+    no_word(data, |word| word | !word.wrapping_add(0x5f * ONES) | word.wrapping_add(ONES))
+}
+
+/// Does no octet make `bad` set its high bit? Eight octets a step, the last step overlapping.
+#[inline]
+fn no_word(data: &[u8], bad: impl Fn(u64) -> u64) -> bool {
+    let Some(last) = data.last_chunk::<8>() else {
+        let mut word = [b'x'; 8];
+        data.iter().zip(&mut word).for_each(|(from, to)| *to = *from);
+        return bad(u64::from_le_bytes(word)) & HIGH == 0;
+    };
+    let (chunks, _) = data.as_chunks::<8>();
+    let mut seen = bad(u64::from_le_bytes(*last));
+    for chunk in chunks {
+        seen |= bad(u64::from_le_bytes(*chunk));
     }
-    seen == 0 && chunks.remainder().iter().all(|c| c.wrapping_sub(1) < 0x7f)
+    seen & HIGH == 0
 }
 
 fn check_identity(data: &[u8]) -> Result<(), Fault> {
@@ -255,7 +271,7 @@ fn check_identity(data: &[u8]) -> Result<(), Fault> {
     }
     // Wider than a domain name's letters, digits, dots and hyphens: `_` and `:` are met in the
     // field, and refusing a peer for its name helps nobody. IDN must come as A-labels.
-    if data.iter().fold(true, |good, c| good & c.is_ascii_graphic()) {
+    if is_graphic_ascii(data) {
         Ok(())
     } else {
         Err(Fault::Content("DiameterIdentity with characters that no name has"))
@@ -277,7 +293,7 @@ fn check_address(data: &[u8]) -> Result<(), Fault> {
 }
 
 fn check_uri(data: &[u8]) -> Result<(), Fault> {
-    let graphic = data.iter().all(u8::is_ascii_graphic);
+    let graphic = is_graphic_ascii(data);
     let host = data.strip_prefix(b"aaa://").or_else(|| data.strip_prefix(b"aaas://"));
     match host {
         Some([_, ..]) if graphic => Ok(()),

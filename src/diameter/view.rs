@@ -6,7 +6,8 @@
 //! Every step of a walk consumes at least 8 octets or ends it (F-04).
 
 use nom::Parser;
-use nom::number::complete::{be_u8, be_u24, be_u32};
+use nom::bytes::complete::take;
+use nom::combinator::map_opt;
 
 use super::avp::{AvpFlags, AvpId};
 use super::codec::Limits;
@@ -107,62 +108,55 @@ pub(super) const DEPTH_CEILING: usize = 64;
 
 fn walk(bytes: &[u8], dictionary: &Dictionary, limits: &Limits) -> Result<(), Finding> {
     let depth_max = usize::from(limits.depth_max).min(DEPTH_CEILING);
-    // Ends of the groups around `at`, the message itself outside of them.
-    let mut ends = [0usize; DEPTH_CEILING];
+    // What follows the groups around the place, the outermost first.
+    let mut after = [&bytes[..0]; DEPTH_CEILING];
     let mut depth = 0;
-    let mut end = bytes.len();
-    let mut at = HEADER_BYTES;
     let mut count = 0;
+    let mut rest = bytes.get(HEADER_BYTES..).unwrap_or(&[]);
     loop {
-        while at >= end {
+        while rest.is_empty() {
             if depth == 0 {
                 return Ok(());
             }
             depth -= 1;
-            end = ends[depth];
-            // The group's own padding; every AVP begins on a whole word.
-            at = at.next_multiple_of(4).min(end);
+            rest = after[depth];
         }
-        let rest = &bytes[at..end];
-        let found = {
-            let offset = at;
-            move |kind, avp| Finding { kind, offset, avp: Some(avp) }
-        };
-        let raw = match read_avp(rest) {
-            Ok(raw) => raw,
-            Err(bad) => return Err(found(ProblemKind::InvalidAvpLength, bad.id)),
+        let found =
+            |kind, avp| Err(Finding { kind, offset: distance(bytes, rest), avp: Some(avp) });
+        let Some(raw) = read_avp(rest) else {
+            return found(ProblemKind::InvalidAvpLength, bad_avp(rest).id);
         };
         count += 1;
         if count > limits.avps_max {
-            return Err(found(ProblemKind::LimitExceeded, raw.id));
+            return found(ProblemKind::LimitExceeded, raw.id);
         }
-        let next = at + raw.padded.min(rest.len());
         match dictionary.kind(raw.id) {
-            None if raw.flags.mandatory() => {
-                return Err(found(ProblemKind::UnknownAvp, raw.id));
-            }
+            None if raw.flags.mandatory() => return found(ProblemKind::UnknownAvp, raw.id),
             None => {}
             // What Failed-AVP holds is known to be wrong; its content is not judged.
             Some(Kind::Grouped) if raw.id == id::FAILED_AVP => {}
+            Some(Kind::Grouped) if depth >= depth_max => {
+                return found(ProblemKind::LimitExceeded, raw.id);
+            }
             Some(Kind::Grouped) => {
-                if depth >= depth_max {
-                    return Err(found(ProblemKind::LimitExceeded, raw.id));
-                }
-                ends[depth] = end;
+                after[depth] = raw.after(rest);
                 depth += 1;
-                end = at + raw.length;
-                at += raw.header;
+                rest = raw.data;
                 continue;
             }
             Some(kind) => {
-                let data = &rest[raw.header..raw.length];
-                if let Err(fault) = check(kind, data) {
-                    return Err(found(ProblemKind::from(fault), raw.id));
+                if let Err(fault) = check(kind, raw.data) {
+                    return found(ProblemKind::from(fault), raw.id);
                 }
             }
         }
-        at = next;
+        rest = raw.after(rest);
     }
+}
+
+/// Octets from the beginning of `whole` to that of `part`, which lies inside of it.
+fn distance(whole: &[u8], part: &[u8]) -> usize {
+    part.as_ptr() as usize - whole.as_ptr() as usize
 }
 
 impl From<Fault> for ProblemKind {
@@ -174,17 +168,68 @@ impl From<Fault> for ProblemKind {
     }
 }
 
-/// An AVP header that fits what follows it.
+/// An AVP whose length fits what follows it.
 #[derive(Clone, Copy)]
-pub(super) struct RawAvp {
+pub(super) struct RawAvp<'a> {
     pub(super) id: AvpId,
     pub(super) flags: AvpFlags,
+    /// The data without padding.
+    pub(super) data: &'a [u8],
+}
+
+impl<'a> RawAvp<'a> {
     /// Octets of the header, 8 or 12.
-    pub(super) header: usize,
-    /// AVP Length: at least `header`, at most what was there.
-    pub(super) length: usize,
-    /// `length` rounded up to whole words; the last padding may be missing.
-    pub(super) padded: usize,
+    #[inline]
+    pub(super) fn header_bytes(&self) -> usize {
+        if self.flags.vendor() { 12 } else { 8 }
+    }
+
+    /// AVP Length.
+    #[inline]
+    pub(super) fn length(&self) -> usize {
+        self.header_bytes() + self.data.len()
+    }
+
+    /// Octets to the next AVP; of the last one the padding may be missing.
+    #[inline]
+    pub(super) fn step(&self, input: &[u8]) -> usize {
+        self.length().next_multiple_of(4).min(input.len())
+    }
+
+    /// What follows in `input`, at whose beginning the AVP stands.
+    #[inline]
+    pub(super) fn after(&self, input: &'a [u8]) -> &'a [u8] {
+        input.get(self.length().next_multiple_of(4)..).unwrap_or(&[])
+    }
+}
+
+/// Reads the AVP at the beginning of `input`; `None` if its header or length does not fit.
+#[inline(always)]
+pub(super) fn read_avp(input: &[u8]) -> Option<RawAvp<'_>> {
+    let (_, (code, flags, length, header, vendor)) = avp_header(input).ok()?;
+    let data = input.get(header..length)?;
+    Some(RawAvp { id: AvpId { code, vendor }, flags: AvpFlags(flags), data })
+}
+
+type AvpHeader = (u32, u8, usize, usize, u32);
+
+#[inline(always)]
+fn avp_header(input: &[u8]) -> nom::IResult<&[u8], AvpHeader, ()> {
+    let (rest, [c0, c1, c2, c3, flags, l0, l1, l2]) = octets(input)?;
+    let code = u32::from_be_bytes([c0, c1, c2, c3]);
+    let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
+    // The flag decides, not the vendor's value: V with Vendor-ID 0 has 12 octets too (F-05).
+    if flags & AvpFlags::VENDOR == 0 {
+        return Ok((rest, (code, flags, length, 8, 0)));
+    }
+    let (rest, vendor) = octets(rest)?;
+    Ok((rest, (code, flags, length, 12, u32::from_be_bytes(vendor))))
+}
+
+/// The next N octets. One load where nom's own number parsers go octet by octet.
+#[inline(always)]
+pub(super) fn octets<const N: usize>(input: &[u8]) -> nom::IResult<&[u8], [u8; N], ()> {
+    map_opt(take(N), |octets: &[u8]| octets.first_chunk().copied()).parse(input)
 }
 
 /// An AVP header that does not fit.
@@ -194,51 +239,25 @@ pub(super) struct BadAvp {
     pub(super) detail: &'static str,
 }
 
-/// Reads the AVP header at the beginning of `input`.
-#[inline]
-pub(super) fn read_avp(input: &[u8]) -> Result<RawAvp, BadAvp> {
-    let Ok((_, (code, flags, length, header, vendor))) = avp_header(input) else {
-        return Err(truncated(input));
-    };
-    let (id, flags) = (AvpId { code, vendor }, AvpFlags(flags));
-    let length = length as usize;
-    if length < header {
-        return Err(BadAvp { id, flags, detail: "AVP Length below the AVP's header" });
-    }
-    if length > input.len() {
-        return Err(BadAvp { id, flags, detail: "AVP Length beyond the end" });
-    }
-    Ok(RawAvp { id, flags, header, length, padded: length.next_multiple_of(4) })
-}
-
-type AvpHeader = (u32, u8, u32, usize, u32);
-
-#[inline]
-fn avp_header(input: &[u8]) -> nom::IResult<&[u8], AvpHeader, ()> {
-    let (rest, (code, flags, length)) = (be_u32, be_u8, be_u24).parse(input)?;
-    // The flag decides, not the vendor's value: V with Vendor-ID 0 has 12 octets too (F-05).
-    if flags & AvpFlags::VENDOR == 0 {
-        return Ok((rest, (code, flags, length, 8, 0)));
-    }
-    let (rest, vendor) = be_u32(rest)?;
-    Ok((rest, (code, flags, length, 12, vendor)))
-}
-
-/// Fewer octets than a header: padded with zeros, as RFC 6733, 7.1.5 says.
+/// Why [`read_avp`] read nothing. A header that is cut off is padded with zeros, as RFC 6733,
+/// 7.1.5 says.
 #[cold]
-fn truncated(input: &[u8]) -> BadAvp {
+pub(super) fn bad_avp(input: &[u8]) -> BadAvp {
     let mut padded = [0; 12];
     let have = input.len().min(padded.len());
     padded[..have].copy_from_slice(&input[..have]);
-    let (code, flags, vendor) = match avp_header(&padded) {
-        Ok((_, (code, flags, _, _, vendor))) => (code, flags, vendor),
-        Err(_) => (0, 0, 0),
+    let (code, flags, length, header, vendor) = match avp_header(&padded) {
+        Ok((_, fields)) => fields,
+        Err(_) => (0, 0, 0, padded.len(), 0),
     };
-    BadAvp {
-        id: AvpId { code, vendor },
-        flags: AvpFlags(flags),
-        detail: "fewer octets left than an AVP header has",
-    }
+    let detail = if input.len() < header {
+        "fewer octets left than an AVP header has"
+    } else if length < header {
+        "AVP Length below the AVP's header"
+    } else {
+        "AVP Length beyond the end"
+    };
+    BadAvp { id: AvpId { code, vendor }, flags: AvpFlags(flags), detail }
 }
 
 /// Iterator over AVPs that stand side by side.
@@ -253,12 +272,10 @@ impl<'a> Iterator for AvpViews<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<AvpView<'a>> {
-        let raw = read_avp(self.rest).ok()?;
-        let data = &self.rest[raw.header..raw.length];
-        let avp = AvpView { id: raw.id, flags: raw.flags, data, offset: self.offset };
-        let step = raw.padded.min(self.rest.len());
-        self.rest = &self.rest[step..];
-        self.offset += step;
+        let raw = read_avp(self.rest)?;
+        let avp = AvpView { id: raw.id, flags: raw.flags, data: raw.data, offset: self.offset };
+        self.offset += raw.step(self.rest);
+        self.rest = raw.after(self.rest);
         Some(avp)
     }
 }
