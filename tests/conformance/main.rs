@@ -1,11 +1,18 @@
 //! Requirements of the pure core, each test named by the id it bears. Also runs without `shell`.
 
+mod allocations;
+mod arbitrary;
 mod architecture;
 mod codec;
+mod dictionary;
+mod differential;
+mod known;
 mod mapping;
 mod peer_machine;
 mod pending;
+mod rival;
 mod routing;
+mod samples;
 mod scenario;
 mod sim;
 mod watchdog;
