@@ -3,6 +3,8 @@
 //! Modules above the line are pure: no clock, socket, disk, lock or async inside.
 //! Everything that does IO is behind the feature `shell`; see `docs/ARCHITECTURE.md`.
 
+#![forbid(unsafe_code)]
+
 pub mod charging;
 pub mod clock;
 pub mod diagnostic;

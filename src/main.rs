@@ -1,4 +1,5 @@
 #![doc = "The farebox command."]
+#![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
     farebox::cli::main()
