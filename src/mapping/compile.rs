@@ -97,7 +97,7 @@ impl<'n> Compiler<'n> {
     fn block(&mut self, block: &BlockNode<'n>, branch: &Branch<'n>) -> Option<Block> {
         let each = match block.each {
             Some(each) => {
-                let (term, variable) = self.resolver.each(each)?;
+                let (term, variable) = self.resolver.each(each, &block.earlier_each)?;
                 self.resolver.variables.push(variable);
                 Some(term)
             }

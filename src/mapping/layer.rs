@@ -56,6 +56,8 @@ pub(super) struct Branch<'n> {
 pub(super) struct Block<'n> {
     pub(super) span: Span,
     pub(super) each: Option<Snippet<'n>>,
+    /// What earlier files had for `each`: their members use its variable.
+    pub(super) earlier_each: Vec<Snippet<'n>>,
     pub(super) when: Option<Snippet<'n>>,
     pub(super) body: Body<'n>,
 }
@@ -343,7 +345,13 @@ impl<'n> Reader<'n> {
             }
             NodeValue::Scalar { .. } => {
                 let body = Body::Value(node);
-                return Some(Block { span: span.clone(), each: None, when: None, body });
+                return Some(Block {
+                    span: span.clone(),
+                    each: None,
+                    earlier_each: Vec::new(),
+                    when: None,
+                    body,
+                });
             }
         };
         let own =
@@ -354,7 +362,7 @@ impl<'n> Reader<'n> {
             Kind::Grouped => self.group_body(node, entries, def),
             _ => self.leaf_body(entries, def, span),
         }?;
-        Some(Block { span: span.clone(), each, when, body })
+        Some(Block { span: span.clone(), each, earlier_each: Vec::new(), when, body })
     }
 
     fn group_body(
@@ -473,7 +481,13 @@ impl<'n> Reader<'n> {
         let when = node.field("when").and_then(|when| self.snippet(when));
         let avp = Target { name: number.to_owned(), id, flags, kind, values: Vec::new() };
         let span = node.span.clone();
-        let block = Block { span: span.clone(), each: None, when, body: Body::Value(value) };
+        let block = Block {
+            span: span.clone(),
+            each: None,
+            earlier_each: Vec::new(),
+            when,
+            body: Body::Value(value),
+        };
         let blocks = vec![block];
         Some(Branch { avp, def: None, span, blocks, several: false, unless: Vec::new() })
     }
@@ -610,7 +624,10 @@ fn merge_branch<'n>(base: &mut Branch<'n>, mut later: Branch<'n>) {
     {
         merge_branches(members, std::mem::take(added));
         *send_empty = later_empty.or(*send_empty);
-        base_block.each = block.each.or(base_block.each);
+        if block.each.is_some() {
+            base_block.earlier_each.extend(base_block.each);
+            base_block.each = block.each;
+        }
         base_block.when = block.when.or(base_block.when);
         return;
     }

@@ -90,6 +90,13 @@ impl Known {
     }
 }
 
+/// What an `each` stands at.
+#[derive(Clone, Debug)]
+pub(super) struct Variable {
+    names: Vec<String>,
+    known: Known,
+}
+
 /// A resolved text: several parts, or one term.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
@@ -152,7 +159,7 @@ pub(super) struct Resolver<'n> {
     pub(super) lets: BTreeMap<String, Snippet<'n>>,
     pub(super) tables: BTreeMap<String, Value>,
     /// Variables of the `each` blocks around, outermost first.
-    pub(super) variables: Vec<(String, Known)>,
+    pub(super) variables: Vec<Variable>,
     /// `answer:` reads AVPs, everything else the tree.
     pub(super) answer: bool,
     pub(super) found: Vec<Diagnostic>,
@@ -213,12 +220,18 @@ impl<'n> Resolver<'n> {
         self.term(&expr, snippet)
     }
 
-    /// `list as name`.
-    pub(super) fn each(&mut self, snippet: Snippet<'n>) -> Option<(Term, (String, Known))> {
+    /// `list as name`; `earlier` ones that it replaces keep their names for its elements.
+    pub(super) fn each(
+        &mut self,
+        snippet: Snippet<'n>,
+        earlier: &[Snippet<'n>],
+    ) -> Option<(Term, Variable)> {
         self.nodes = 0;
         let (list, name) = self.read(snippet, expr::each(snippet.text()))?;
         let (term, known) = self.term(&list, snippet)?;
-        Some((term, (name, known.element())))
+        let others = earlier.iter().filter_map(|text| expr::each(text.text()).ok());
+        let names = [name].into_iter().chain(others.map(|(_, name)| name)).collect();
+        Some((term, Variable { names, known: known.element() }))
     }
 
     fn read<T>(&mut self, snippet: Snippet<'_>, done: Result<T, SyntaxError>) -> Option<T> {
@@ -298,11 +311,12 @@ impl<'n> Resolver<'n> {
     }
 
     fn name(&mut self, name: &str, expr: &Expr, at: Snippet<'n>) -> Option<(Term, Known)> {
-        let variable =
-            self.variables.iter().rev().enumerate().find(|(_, (known, _))| known == name);
-        if let Some((depth, (_, known))) = variable {
+        let mut around = self.variables.iter().rev().enumerate();
+        if let Some((depth, variable)) =
+            around.find(|(_, variable)| variable.names.iter().any(|known| known == name))
+        {
             let term = Term::Path { root: Root::Item(depth), steps: Vec::new() };
-            return Some((term, known.clone()));
+            return Some((term, variable.known.clone()));
         }
         if let Some(text) = self.lets.get(name).copied() {
             return self.let_name(name, text, at.span(expr.range.clone()));
@@ -314,7 +328,8 @@ impl<'n> Resolver<'n> {
         let message = format!("`{name}` is not a field, a name of `lets` or an `each` variable");
         let fields = fields::names_below("");
         let known = self.lets.keys().map(String::as_str);
-        let known = known.chain(self.variables.iter().map(|(name, _)| name.as_str()));
+        let known =
+            known.chain(self.variables.iter().flat_map(|known| &known.names).map(String::as_str));
         let near = suggest(name, known.chain(fields.iter().copied())).map(str::to_owned);
         let answer = self.answer;
         let problem = self.refuse(Code::FB0111, message, at.span(expr.range.clone()));

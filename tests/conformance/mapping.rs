@@ -954,6 +954,152 @@ answer:
     assert_eq!(read, expected);
 }
 
+/// A vendor's dictionary, as an operator would write it.
+const ACME_DICTIONARY: &str = r#"
+dictionary: acme
+vendor: {name: ACME, id: 99999}
+source: "ACME OCS 7.2 Diameter ICD, issue 4, 2025-03"
+avps:
+  - {name: ACME-Campaign-Id, code: 1001, type: UTF8String, flags: V, doc: "max 32 bytes"}
+  - name: ACME-Chat-Info
+    code: 1010
+    type: Grouped
+    flags: V
+    contains:
+      - {avp: ACME-Campaign-Id, max: 1}
+      - {avp: "3GPP:Number-Of-Messages-Successfully-Sent", max: 1}
+  - name: ACME-Service-Class
+    code: 1011
+    type: Enumerated
+    flags: V
+    values: {BASIC: 0, GOLD: 1, PROMO: 999}
+override:                             # what this peer does differently from the standard
+  - {avp: "3GPP:Application-Server-Id", type: UTF8String, reason: "OMA DDS 8.4; Wireshark and jDiameter say Unsigned32"}
+extend:
+  - {group: Service-Information, add: [{avp: ACME-Chat-Info, max: 1}]}
+"#;
+
+/// A vendor's mapping that uses the whole language.
+const ACME_MAPPING: &str = r#"
+mapping: ch2-acme
+interface: ch2
+extends: builtin:oma-cpm/ch2          # farebox map show builtin:oma-cpm/ch2
+
+lets:
+  ids: "${subscriber | prefer('e164','imsi','sip')}"
+  units: "${services}"
+
+set:
+  User-Name: "${subscriber | first('sip') | strip_scheme}"
+  Subscription-Id:
+    each: ids as id
+    Subscription-Id-Type: {from: id.type, enum: {e164: END_USER_E164, imsi: END_USER_IMSI, sip: END_USER_SIP_URI, nai: END_USER_NAI, private: END_USER_PRIVATE}}
+    Subscription-Id-Data: "${id.value | strip_plus(id.type == 'e164')}"
+
+  Termination-Cause:
+    when: op == 'terminate'
+    from: cause.termination          # computed by the cause table of api.md
+
+  Multiple-Services-Credit-Control:
+    each: units as u
+    Rating-Group: "${u.ratingGroup}"
+    Service-Identifier: "${u.serviceId}"
+    Requested-Service-Unit: {when: u.requested != null, CC-Time: "${u.requested.seconds}"}
+    Reporting-Reason: "${u.reportingReason}"
+    Used-Service-Unit:
+      when: u.used != null
+      Reporting-Reason: "${u.usedReason}"
+      CC-Time: "${u.used.seconds}"
+      CC-Service-Specific-Units: "${u.used.messages}"
+
+  Service-Information:
+    Service-Generic-Information:
+      Application-Server-Id: "${node}"
+      Application-Service-Type:
+        from: kind ?? op
+        enum: {message.sent: SENDING, message.received: RECEIVING, message.retrieved: RETRIEVAL, session.invited: INVITING, start: INVITING, participant.joined: JOINING, participant.left: LEAVING, terminate: LEAVING}
+        otherwise: omit              # omit | fail | a value
+      Application-Session-Id: "${cpm.contributionId | hash32}"   # AVP is Unsigned32, the CPM id is a UUID
+      Delivery-Status: {when: messages != null, value: "${messages.delivered > 0 ? 'delivered' : 'failed'}"}
+    IM-Information:
+      when: messages != null
+      Total-Number-Of-Messages-Sent: "${messages.sent}"
+      Number-Of-Messages-Successfully-Sent: "${messages.delivered}"
+    ACME-Chat-Info:
+      when: extensions['acme.campaign'] != null
+      ACME-Campaign-Id: "${extensions['acme.campaign'] | truncate_utf8(32)}"
+
+remove:
+  - Service-Information/IMS-Information/SDP-Session-Description     # privacy
+  - Subscription-Id[Subscription-Id-Type=END_USER_PRIVATE]
+raw:
+  - {avp: "1099:99999", type: Unsigned32, flags: V, value: 1}       # AVP the dictionary does not know
+
+answer:                               # what to read back
+  debit.balance: "${avp('Remaining-Balance') | money}"
+  debit.cost: "${avp('Cost-Information') | money}"
+  extensions.acmeBucket: "${avp('1044:99999') | utf8}"
+
+tables:
+  rating_groups: {chat: 700, standalone-message: 701, file-transfer: 710}
+
+tests:
+  - name: terminate carries used units and no requested units
+    given: {op: terminate, file: session-terminate.json, session: session-start.json}
+    expect:
+      CC-Request-Type: TERMINATION_REQUEST
+      Multiple-Services-Credit-Control/Used-Service-Unit/CC-Time: 311
+      Multiple-Services-Credit-Control/Requested-Service-Unit: absent
+      Service-Information/count(Service-Generic-Information): 1
+"#;
+
+#[test]
+fn a_vendors_mapping_with_its_dictionary() {
+    let builtin = farebox::diameter::dictionary::BUILTIN;
+    let files: Vec<(&str, &str)> =
+        builtin.into_iter().chain([("acme.yaml", ACME_DICTIONARY)]).collect();
+    let dictionary = Dictionary::load(&files).expect("loads");
+    let base = Node::parse("base.yaml", builtin_source("oma-cpm/ch2").expect("built in"));
+    let (base, mine) = (base.expect("YAML"), Node::parse("ch2-acme.yaml", ACME_MAPPING));
+    let mine = mine.expect("YAML");
+    let chain = [("base.yaml", &base), ("ch2-acme.yaml", &mine)];
+    let (mapping, found) = Mapping::compile(&chain, &dictionary, Interface::Ch2);
+    assert_eq!(found, []);
+    let mapping = mapping.expect("compiles");
+    let load = |_: &farebox::mapping::Given| Ok(terminate());
+    for result in run_tests(&mine, &mapping, &dictionary, &load) {
+        assert_eq!(result.failures, [], "{}", result.name);
+    }
+    let bytes = message(&mapping, &terminate(), &[]).expect("maps");
+    let (message, problems) = decode(&bytes, &dictionary, &Limits::default());
+    assert_eq!(problems, []);
+    let acme = |code| AvpId { code, vendor: 99999 };
+    let path = [id::SERVICE_INFORMATION, acme(1010), acme(1001)];
+    assert_eq!(text_at(&message.avps, &path), Some("summer"));
+    assert_eq!(at(&message.avps, &path).map(|avp| avp.flags.0), Some(0x80));
+    assert!(message.find(acme(1099)).is_some());
+    let data: Vec<_> = message
+        .all(id::SUBSCRIPTION_ID)
+        .filter_map(|avp| avp.members()?.text(id::SUBSCRIPTION_ID_DATA))
+        .collect();
+    assert_eq!(data, ["12025550123", "sip:+12025550123@ims.example.net"]);
+    let origin = mapping.explain(&terminate());
+    let source = |path: &str| {
+        origin.iter().find(|origin| origin.path == path).map(|origin| origin.source.as_str())
+    };
+    assert_eq!(
+        source("Subscription-Id/Subscription-Id-Data"),
+        Some("subscriber[0].value | strip_plus")
+    );
+    let used = "Multiple-Services-Credit-Control/Used-Service-Unit/CC-Time";
+    assert_eq!(source(used), Some("usage[0].units.seconds"));
+    let generic = "Service-Information/Service-Generic-Information";
+    let source_of = |name: &str| source(&format!("{generic}/{name}")).map(str::to_owned);
+    assert_eq!(source_of("Application-Service-Type").as_deref(), Some("op → enum"));
+    assert_eq!(source_of("Delivery-Status").as_deref(), Some("messages.delivered"));
+    assert_eq!(source_of("Application-Session-Id").as_deref(), Some("cpm.contributionId | hash32"));
+}
+
 /// Any value, up to a small depth.
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
