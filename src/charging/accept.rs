@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::counters::sum_entries;
 use super::credit_control::State;
 use super::engine::{
-    CallerId, Change, Checked, Effect, Engine, Fact, Timer, Waiter, natural_key, owner_of,
+    Alarm, CallerId, Change, Checked, Effect, Engine, Fact, Timer, Waiter, natural_key, owner_of,
 };
 use super::event::{
     Cause, CauseKind, CloseTrigger, Content, Interfaces, InterimReason, OneTimeEvent,
@@ -1036,7 +1036,7 @@ impl Engine {
             reason: "expired".to_owned(),
         };
         if let Err(problems) = self.close(change, CloseTrigger::Aborted, closing) {
-            self.alarm("session.cannot_close", None, format!("{problems:?}"));
+            self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
         }
     }
 

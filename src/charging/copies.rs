@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::credit_control::Event;
-use super::engine::{Action, Change, Effect, Engine, Submission, Timer};
+use super::engine::{Action, Alarm, Change, Effect, Engine, Fact, Submission, Timer};
 use super::policy::Ccfh;
 use super::record::{Command, Copy, Record};
 use crate::store::{Interface, RecordId, RecordState};
@@ -122,7 +122,7 @@ impl Engine {
                 record.command.name(),
                 record.number
             );
-            self.alarm("answer.mixed", Some(id), detail);
+            self.alarm(Alarm::AnswerMixed, Some(id), detail);
             return;
         }
         record.end_copy(peer);
@@ -139,7 +139,7 @@ impl Engine {
                 Some(u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX));
         }
         for avp in &reading.result.failed_avp {
-            self.fact(super::engine::Fact::FailedAvp { peer, avp: avp.clone() });
+            self.fact(Fact::FailedAvp { peer, avp: avp.clone() });
         }
         if command.interface() == Interface::Ch1 {
             self.accounting_answer(change, id, peer, &reading);
@@ -243,13 +243,18 @@ impl Engine {
         if record.state != RecordState::Waiting || !newest {
             return;
         }
+        let silent = record.copies.last().filter(|copy| copy.outstanding).map(|copy| copy.peer);
         if record.in_flight() {
             record.unanswered = true;
         }
         record.expired += 1;
         let first = record.expired == 1;
         let repeated = std::mem::replace(&mut record.repeated, true);
-        match record.command {
+        let command = record.command;
+        if let Some(peer) = silent {
+            self.fact(Fact::Timeout { peer, command: command.name() });
+        }
+        match command {
             Command::CcrInitial if first && ccfh != Ccfh::Terminate => {
                 change.effects.push(Effect::Send(id, "copy"));
             }

@@ -182,6 +182,11 @@ pub enum Action {
         /// `None`: unknown.
         view: Result<Option<Box<SessionView>>, Refusal>,
     },
+    /// Nothing more is sent or awaited under this token.
+    Forget {
+        /// As in [`Action::Submit`].
+        token: u64,
+    },
     /// A fact for metrics and logs.
     Fact(Fact),
 }
@@ -241,10 +246,17 @@ pub enum Fact {
         /// `normal denied expired lost aborted_by_ocs`.
         reason: String,
     },
-    /// Money or data at risk, a person must act.
+    /// Tx ran out without an answer.
+    Timeout {
+        /// Index of the peer.
+        peer: usize,
+        /// Metric name of the command.
+        command: &'static str,
+    },
+    /// Something a person has to look at.
     Alarm {
-        /// Log event: `record.dead`, `record.double_settlement` …
-        event: &'static str,
+        /// What.
+        alarm: Alarm,
         /// Which record.
         record: Option<RecordId>,
         /// In words.
@@ -255,6 +267,31 @@ pub enum Fact {
         /// `start interim terminate event`.
         op: &'static str,
     },
+}
+
+/// What a person has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// A record is a dead letter.
+    Dead,
+    /// Units went into a backup record.
+    Backup,
+    /// A late answer covers units that a sent backup record reports too.
+    DoubleSettlement,
+    /// The peer says that our message is wrong.
+    MappingDefect,
+    /// The peer does not serve what is sent to it.
+    ConfigurationDefect,
+    /// 5031.
+    RatingFailed,
+    /// An answer with another request's type or number.
+    AnswerMixed,
+    /// An answer that cannot be used (H-27).
+    AnswerUnusable,
+    /// A row that cannot be read, or belongs to nothing.
+    StoreInconsistent,
+    /// The mapping cannot build a message that has to go.
+    CannotClose,
 }
 
 /// What can be due.
@@ -506,6 +543,11 @@ impl Engine {
         out.append(&mut self.out);
     }
 
+    /// What it was configured with.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// When the next timer is due.
     pub fn next_timeout(&self) -> Option<Now> {
         self.timers.first().map(|(due, ..)| *due)
@@ -607,8 +649,8 @@ impl Engine {
         self.out.push(Action::Fact(fact));
     }
 
-    pub(super) fn alarm(&mut self, event: &'static str, record: Option<RecordId>, detail: String) {
-        self.fact(Fact::Alarm { event, record, detail });
+    pub(super) fn alarm(&mut self, alarm: Alarm, record: Option<RecordId>, detail: String) {
+        self.fact(Fact::Alarm { alarm, record, detail });
     }
 
     // Timers.
@@ -1027,6 +1069,7 @@ impl Engine {
         self.parked.remove(&id);
         if let Some(token) = self.record_tokens.remove(&id) {
             self.tokens.remove(&token);
+            self.out.push(Action::Forget { token });
         }
     }
 

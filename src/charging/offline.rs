@@ -1,7 +1,7 @@
 //! The Rf leg: records in order, one on its way at a time, none lost (RFC 6733, 8.2; api.md, "On CH-1").
 
 use super::accept::Draft;
-use super::engine::{Change, Effect, Engine, Fact, Timer};
+use super::engine::{Alarm, Change, Effect, Engine, Fact, Timer};
 use super::event::{CauseKind, CloseTrigger, Terminate};
 use super::outcome::MappingProblem;
 use super::reading::Reading;
@@ -116,7 +116,7 @@ impl Engine {
                     record.last_result = Some(result);
                 }
                 self.conclude(change, id, RecordState::Dead);
-                self.alarm("record.dead", Some(id), words);
+                self.alarm(Alarm::Dead, Some(id), words);
                 self.advance(change, id);
             }
         }

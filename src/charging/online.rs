@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::accept::Draft;
 use super::counters::UnitKind;
 use super::credit_control::{Event, Row, State, Step, find};
-use super::engine::{Change, Effect, Engine, Fact, Timer};
+use super::engine::{Alarm, Change, Effect, Engine, Fact, Timer};
 use super::event::{RatingGroupRef, Units};
 use super::outcome::{
     Advice, Basis, FinalAction, Grant, MappingProblem, Outcome, ServiceAdvice, StopBy,
@@ -149,7 +149,7 @@ impl Engine {
                     record.closing_only = true;
                 }
             }
-            Err(problems) => self.alarm("session.cannot_close", None, format!("{problems:?}")),
+            Err(problems) => self.alarm(Alarm::CannotClose, None, format!("{problems:?}")),
         }
     }
 
@@ -326,11 +326,11 @@ impl Engine {
     }
 
     fn defects(&mut self, id: RecordId, verdict: Verdict, reading: &Reading) {
-        let event = match verdict {
-            Verdict::MappingDefect => "mapping.defect",
-            Verdict::ConfigurationDefect => "configuration.defect",
-            _ if reading.code == Some(5031) => "rating.failed",
-            _ if reading.unusable.is_some() => "answer.unusable",
+        let alarm = match verdict {
+            Verdict::MappingDefect => Alarm::MappingDefect,
+            Verdict::ConfigurationDefect => Alarm::ConfigurationDefect,
+            _ if reading.code == Some(5031) => Alarm::RatingFailed,
+            _ if reading.unusable.is_some() => Alarm::AnswerUnusable,
             _ => return,
         };
         let detail = match (&reading.unusable, reading.result.code) {
@@ -341,7 +341,7 @@ impl Engine {
                 reading.result.failed_avp
             ),
         };
-        self.alarm(event, Some(id), detail);
+        self.alarm(alarm, Some(id), detail);
     }
 
     /// S, CCFH, DDFH and CC-Session-Failover of the answer that settles a request.
@@ -616,7 +616,7 @@ impl Engine {
             self.took(find(State::Open, Event::QueuedTermination, ccfh));
             self.drop_report(change, report);
             if let Err(problems) = self.terminate_now(change) {
-                self.alarm("session.cannot_close", None, format!("{problems:?}"));
+                self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
             }
             let ccr = change.slot.session.ro.as_ref().and_then(|ro| ro.outstanding);
             for call in &mut change.slot.session.calls {
@@ -647,7 +647,7 @@ impl Engine {
                 }
             }
             Err(problems) => {
-                self.alarm("mapping.defect", None, format!("{problems:?}"));
+                self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));
                 self.drop_report(change, Some(report));
             }
         }
@@ -723,7 +723,7 @@ impl Engine {
             if change.slot.session.rf.is_some()
                 && let Err(problems) = self.stop_now(change, super::event::CloseTrigger::Aborted)
             {
-                self.alarm("session.cannot_close", None, format!("{problems:?}"));
+                self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
             }
         }
         let decision = change.slot.session.decision.clone();

@@ -143,6 +143,22 @@ pub enum SendDestinationHost {
     Always,
 }
 
+/// `store.retention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Acknowledged records and ended sessions.
+    pub acknowledged: Duration,
+    /// Dead letters.
+    pub dead_letter: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        let day = Duration::from_secs(24 * 3600);
+        Retention { acknowledged: day * 3, dead_letter: day * 90 }
+    }
+}
+
 /// One entry of `routes`.
 #[derive(Clone, Debug)]
 pub struct RouteRule {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::credit_control::Event;
-use super::engine::{Action, Engine, Fact, Slot, Timer, interface_index};
+use super::engine::{Action, Alarm, Engine, Fact, Slot, Timer, interface_index};
 use super::event::EventAction;
 use super::record::{Command, Record};
 use super::session::Session;
@@ -34,7 +34,11 @@ impl Engine {
                     );
                 }
                 Err(error) => {
-                    self.alarm("store.unreadable", None, format!("session {}: {error}", row.id));
+                    self.alarm(
+                        Alarm::StoreInconsistent,
+                        None,
+                        format!("session {}: {error}", row.id),
+                    );
                 }
             }
         }
@@ -51,7 +55,7 @@ impl Engine {
                     self.adopt(record);
                 }
                 Err(error) => {
-                    self.alarm("store.unreadable", Some(row.id), error.to_string());
+                    self.alarm(Alarm::StoreInconsistent, Some(row.id), error.to_string());
                 }
             }
         }
@@ -73,7 +77,7 @@ impl Engine {
             }
             None => {
                 let words = format!("its session `{}` is not in the store", record.owner);
-                self.alarm("store.inconsistent", Some(record.id), words);
+                self.alarm(Alarm::StoreInconsistent, Some(record.id), words);
                 return;
             }
         }

@@ -2,7 +2,7 @@
 
 use super::accept::Draft;
 use super::credit_control::{Event, EventHandling, State, Step, find_event};
-use super::engine::{Change, Engine, Timer};
+use super::engine::{Alarm, Change, Engine, Timer};
 use super::event::{EventAction, OneTimeEvent};
 use super::outcome::{Advice, Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ddfh;
@@ -35,7 +35,7 @@ impl Engine {
             if !self.policy.termination.backup_accounting && uncovered {
                 self.conclude(change, id, RecordState::Dead);
                 let words = "no answer inside termination.settle_within".to_owned();
-                self.alarm("record.dead", Some(id), words);
+                self.alarm(Alarm::Dead, Some(id), words);
             }
         }
     }
@@ -65,7 +65,7 @@ impl Engine {
         }
         let Some(route) = self.route(Interface::Ch1, &change.slot.session.content) else {
             let words = format!("no ch1 route for the backup record: {:?}", moment.backup);
-            self.alarm("record.dead", None, words);
+            self.alarm(Alarm::Dead, None, words);
             return;
         };
         let session_id = self.diameter_session_id(change.slot.session.subject.id());
@@ -88,7 +88,7 @@ impl Engine {
                 self.send(change, id, "first");
             }
             Err(problems) => {
-                self.alarm("record.dead", None, format!("backup record: {problems:?}"));
+                self.alarm(Alarm::Dead, None, format!("backup record: {problems:?}"));
             }
         }
     }
@@ -140,7 +140,7 @@ impl Engine {
         });
         if !unsent {
             let words = "a late answer covers units that a backup record reports too".to_owned();
-            self.alarm("record.double_settlement", Some(id), words);
+            self.alarm(Alarm::DoubleSettlement, Some(id), words);
             return;
         }
         let Some(moment) = backup_moment(&change.slot.session) else {
@@ -283,7 +283,7 @@ impl Engine {
         }
         if state == RecordState::Dead {
             let words = "no answer inside failure.ch2.buffer_for".to_owned();
-            self.alarm("record.dead", Some(id), words);
+            self.alarm(Alarm::Dead, Some(id), words);
         }
         self.conclude(change, id, state);
     }

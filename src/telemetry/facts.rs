@@ -6,6 +6,7 @@ use super::events::LogEvent;
 use super::labels::COMMANDS;
 use super::log::{Fields, emit};
 use super::metrics::{Metrics, ResultLabel};
+use crate::charging::engine::{Alarm, Fact as ChargingFact};
 use crate::clock::Wall;
 use crate::diameter::command;
 use crate::peer::{Fact, PeerState};
@@ -95,6 +96,57 @@ pub fn peer(metrics: &Metrics, peer: usize, fact: &Fact) {
             let message = format!("Origin-State-Id {from} → {to}");
             emit(LogEvent::PeerRestarted, fields, &message);
         }
+    }
+}
+
+/// A fact of the engine.
+pub fn charging(metrics: &Metrics, fact: &ChargingFact) {
+    match fact {
+        // Rows are for traces; records are counted in the spool's snapshot.
+        ChargingFact::Took(_) | ChargingFact::Record { .. } => {}
+        ChargingFact::Outcome { interface, service, outcome, basis } => {
+            metrics.outcome(*interface, service, *outcome, *basis);
+        }
+        ChargingFact::Units { service, unit, direction, amount } => {
+            metrics.units(service, unit, direction, *amount);
+        }
+        ChargingFact::ServiceResult { peer, code } => {
+            let label = code.map_or(ResultLabel::None, ResultLabel::Code);
+            metrics.peer(*peer).service_result(label);
+        }
+        ChargingFact::FailedAvp { peer, avp } => {
+            metrics.peer(*peer).failed_avp((!avp.contains(':')).then_some(avp.as_str()));
+        }
+        ChargingFact::SessionEnded { interface, reason } => {
+            metrics.session_ended(*interface, reason);
+        }
+        ChargingFact::Replayed { op } => metrics.api_replay(op),
+        ChargingFact::Timeout { peer, command } => {
+            metrics.peer(*peer).answer(command, ResultLabel::Timeout);
+        }
+        ChargingFact::Alarm { alarm, record, detail } => {
+            if *alarm == Alarm::DoubleSettlement {
+                metrics.double_settlement();
+            }
+            let record = record.map(|id| id.to_string());
+            let fields = Fields { record: record.as_deref(), ..Fields::default() };
+            emit(alarm_event(*alarm), fields, detail);
+        }
+    }
+}
+
+fn alarm_event(alarm: Alarm) -> LogEvent {
+    match alarm {
+        Alarm::Dead => LogEvent::RecordDead,
+        Alarm::Backup => LogEvent::RecordBackup,
+        Alarm::DoubleSettlement => LogEvent::RecordDoubleSettlement,
+        Alarm::MappingDefect => LogEvent::MappingDefect,
+        Alarm::ConfigurationDefect => LogEvent::RouteDefect,
+        Alarm::RatingFailed => LogEvent::RatingFailed,
+        Alarm::AnswerMixed => LogEvent::PeerAnswerMixed,
+        Alarm::AnswerUnusable => LogEvent::PeerDiscarded,
+        Alarm::StoreInconsistent => LogEvent::StoreQuarantined,
+        Alarm::CannotClose => LogEvent::MappingFailed,
     }
 }
 

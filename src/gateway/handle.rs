@@ -1,0 +1,175 @@
+//! What the API, the console and the CLI hold of a running gateway.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+
+use tokio::sync::oneshot;
+
+use super::step::Event;
+use crate::charging::event::Request;
+use crate::charging::outcome::{Refusal, Reply, SessionView};
+use crate::charging::policy::Policy;
+use crate::peer::PeerState;
+
+/// For the engine's thread.
+pub(super) enum Message {
+    Trigger(Box<Request>, oneshot::Sender<Reply>),
+    View(String, oneshot::Sender<Result<Option<Box<SessionView>>, Refusal>>),
+    Event(Event),
+    /// Bring the metrics up to date.
+    Refresh(oneshot::Sender<()>),
+    /// Commit something real.
+    Probe(oneshot::Sender<Result<(), String>>),
+    Drain,
+    /// Ends the thread once nothing is in the store's hands.
+    Stop,
+}
+
+/// One check of readiness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// `config`, `store`, `draining`.
+    pub name: &'static str,
+    /// Is it as it should be?
+    pub ok: bool,
+    /// In words.
+    pub detail: String,
+}
+
+/// How a peer stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStanding {
+    /// Name in the configuration.
+    pub name: String,
+    /// The state's word.
+    pub state: PeerState,
+    /// Requests may be sent.
+    pub usable: bool,
+    /// Its Origin-Host, once known.
+    pub origin_host: Option<String>,
+    /// Applications shared with it.
+    pub applications: Vec<u32>,
+    /// Why, in words.
+    pub reason: String,
+    /// The last table row on the way here.
+    pub row: &'static str,
+}
+
+/// A running gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) engine: Sender<Message>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What may be read without asking the engine.
+pub(super) struct Shared {
+    pub policy: Arc<Policy>,
+    pub draining: AtomicBool,
+    pub in_progress: AtomicUsize,
+    pub in_progress_max: usize,
+    pub peers: std::sync::Mutex<Vec<PeerStanding>>,
+    pub changed: tokio::sync::Notify,
+}
+
+impl Handle {
+    /// Charges a trigger. The request is handed over at the first poll.
+    pub async fn trigger(&self, request: Request) -> Reply {
+        let shared = &self.shared;
+        if shared.in_progress.fetch_add(1, Ordering::Relaxed) >= shared.in_progress_max {
+            shared.in_progress.fetch_sub(1, Ordering::Relaxed);
+            return Reply::Refused(Refusal::Overloaded);
+        }
+        let (sender, receiver) = oneshot::channel();
+        if self.engine.send(Message::Trigger(Box::new(request), sender)).is_err() {
+            shared.in_progress.fetch_sub(1, Ordering::Relaxed);
+            return Reply::Refused(Refusal::Draining);
+        }
+        // The engine counts down when it replies, also when the client has gone meanwhile.
+        receiver.await.unwrap_or(Reply::Refused(Refusal::Draining))
+    }
+
+    /// A session by its id, ended ones too.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn session(&self, id: &str) -> Result<Option<SessionView>, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        if self.engine.send(Message::View(id.to_owned(), sender)).is_err() {
+            return Err(Refusal::Draining);
+        }
+        let view = receiver.await.unwrap_or(Err(Refusal::Draining))?;
+        Ok(view.map(|view| *view))
+    }
+
+    /// Is this instance about to stop?
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Calls accepted and not answered yet.
+    pub fn in_progress(&self) -> usize {
+        self.shared.in_progress.load(Ordering::Relaxed)
+    }
+
+    /// What it was configured with.
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
+
+    /// How every peer stands.
+    pub fn peers(&self) -> Vec<PeerStanding> {
+        self.shared.peers.lock().map(|peers| peers.clone()).unwrap_or_default()
+    }
+
+    /// Waits until every peer in `names` is usable.
+    pub async fn wait_usable(&self, names: &[&str]) {
+        loop {
+            let changed = self.shared.changed.notified();
+            let peers = self.peers();
+            let usable = |name: &&str| peers.iter().any(|p| p.name == **name && p.usable);
+            if names.iter().all(usable) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Brings gauges and spool counters up to date, all from one moment.
+    pub async fn refresh(&self) {
+        let (sender, receiver) = oneshot::channel();
+        if self.engine.send(Message::Refresh(sender)).is_ok() {
+            let _ = receiver.await;
+        }
+    }
+
+    /// The checks of `/readyz`; peers never matter.
+    pub async fn ready(&self) -> Vec<Ready> {
+        let (sender, receiver) = oneshot::channel();
+        let store = match self.engine.send(Message::Probe(sender)) {
+            Ok(()) => receiver.await.unwrap_or_else(|_| Err("the engine has ended".to_owned())),
+            Err(_) => Err("the engine has ended".to_owned()),
+        };
+        let draining = self.is_draining();
+        vec![
+            Ready { name: "config", ok: true, detail: "loaded".to_owned() },
+            Ready {
+                name: "store",
+                ok: store.is_ok(),
+                detail: store.err().unwrap_or_else(|| "a commit was flushed".to_owned()),
+            },
+            Ready {
+                name: "draining",
+                ok: !draining,
+                detail: if draining { "about to stop" } else { "no" }.to_owned(),
+            },
+        ]
+    }
+
+    /// No new sessions and events from now on.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let _ = self.engine.send(Message::Drain);
+    }
+}

@@ -1,0 +1,304 @@
+//! Starts everything in the order that keeps the promise: store, counters, engine, peers.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use super::committer;
+use super::engine_thread::EngineThread;
+use super::handle::{Handle, Message, PeerStanding, Shared};
+use super::step::{Core, Event, unsupported};
+use crate::charging::engine::{END_TO_END_COUNTER, Engine, Input, Seed};
+use crate::charging::policy::{Policy, Retention};
+use crate::charging::request::Library;
+use crate::clock;
+use crate::diameter::Dictionary;
+use crate::diameter::ids::END_TO_END_BLOCK;
+use crate::mapping::Mapping;
+use crate::peer::routing::Routes;
+use crate::peer::{DisconnectCause, LocalIdentity, PeerConfig, PeerState};
+use crate::store::{Batch, CommitResult, Store};
+use crate::telemetry::log::{Fields, emit};
+use crate::telemetry::{LogEvent, Metrics, SpoolCounts};
+use crate::transport::{self, EventSink, PeerEvent, PeerHandle};
+
+/// Everything that a gateway is made of.
+pub struct Parts {
+    /// What is charged and how.
+    pub policy: Policy,
+    /// In the order of [`Policy::peers`].
+    pub peers: Vec<PeerConfig>,
+    /// Who we are.
+    pub identity: LocalIdentity,
+    /// In the order of [`Policy::routes`].
+    pub routes: Routes,
+    /// Compiled mappings by the name that the peers' profiles carry.
+    pub mappings: BTreeMap<String, Mapping>,
+    /// What AVPs mean.
+    pub dictionary: Arc<Dictionary>,
+    /// Where sessions and records are kept.
+    pub store: Box<dyn Store>,
+    /// How long history is kept.
+    pub retention: Retention,
+    /// Calls in progress at once.
+    pub in_progress_max: usize,
+    /// Counters of the process.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a gateway cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Recover(String),
+    /// The store cannot be written.
+    #[error("the store cannot be written: {0}")]
+    Commit(String),
+    /// The operating system gives no thread.
+    #[error("no thread: {0}")]
+    Thread(String),
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// What the API and the console hold.
+    pub handle: Handle,
+    peers: Vec<PeerHandle>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+const SESSION_HIGH: &str = "session_high";
+const ORIGIN_STATE_ID: &str = "origin_state_id";
+
+/// Numbers that are on disk before they are used.
+struct Counters {
+    end_to_end_first: u32,
+    session_high: u32,
+    origin_state_id: u32,
+}
+
+/// Opens the store, goes on where it ended, and connects to every peer. Needs a tokio runtime.
+///
+/// # Errors
+/// When the store cannot be read or written; nothing was sent then.
+pub fn start(parts: Parts) -> Result<Gateway, StartError> {
+    let Parts { policy, peers, mut identity, routes, mappings, dictionary, mut store, .. } = parts;
+    let metrics = parts.metrics;
+    let found = store.recover().map_err(StartError::Recover)?;
+    for row in &found.quarantined {
+        emit(LogEvent::StoreQuarantined, Fields::default(), row);
+        metrics.spool_error("quarantined", 1);
+    }
+    if !found.sessions.is_empty() || !found.records.is_empty() {
+        let words = format!(
+            "{} sessions and {} unacknowledged records go on",
+            found.sessions.len(),
+            found.records.len()
+        );
+        emit(LogEvent::StoreRecovered, Fields::default(), &words);
+    }
+    let counters = reserve(store.as_mut(), &found.counters)?;
+    identity.origin_state_id = counters.origin_state_id;
+    let policy = Arc::new(policy);
+    let library = Library { dictionary: dictionary.clone(), mappings: Arc::new(mappings) };
+    let seed = Seed {
+        random: random(),
+        end_to_end_first: counters.end_to_end_first,
+        session_high: counters.session_high,
+        origin_state_id: counters.origin_state_id,
+    };
+    let mut core = Core::new(Engine::new(policy.clone(), library, seed), routes);
+    let mut effects = Vec::new();
+    core.recover(&found, clock::now(), clock::wall(), &mut effects);
+
+    let (own, inbox) = channel();
+    let (jobs, job_inbox) = channel();
+    let shared = Arc::new(Shared {
+        policy,
+        draining: AtomicBool::new(false),
+        in_progress: AtomicUsize::new(0),
+        in_progress_max: parts.in_progress_max,
+        peers: std::sync::Mutex::new(peers.iter().map(standing).collect()),
+        changed: tokio::sync::Notify::new(),
+    });
+    let handles: Vec<PeerHandle> = peers
+        .into_iter()
+        .enumerate()
+        .map(|(index, config)| {
+            let sink = sink(own.clone(), shared.clone(), metrics.clone(), &identity);
+            transport::spawn(index, config, identity.clone(), dictionary.clone(), sink)
+        })
+        .collect();
+    let engine = EngineThread {
+        core,
+        inbox,
+        own: own.clone(),
+        committer: jobs,
+        peers: handles.clone(),
+        metrics: metrics.clone(),
+        shared: shared.clone(),
+        counts: [SpoolCounts::default(); 2],
+        callers: BTreeMap::new(),
+        viewers: BTreeMap::new(),
+        next_caller: 0,
+        commits: 0,
+    };
+    let retention = parts.retention;
+    let to_engine = own.clone();
+    let threads = vec![
+        thread("farebox-engine", move || engine.run(effects))?,
+        thread("farebox-committer", move || {
+            committer::run(store, &job_inbox, &to_engine, &metrics, retention);
+        })?,
+    ];
+    Ok(Gateway { handle: Handle { engine: own, shared }, peers: handles, threads })
+}
+
+fn thread(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|error| StartError::Thread(error.to_string()))
+}
+
+/// S-03, H-15: no Session-Id and no End-to-End id comes back, whatever the clock does.
+fn reserve(store: &mut dyn Store, known: &[(String, u64)]) -> Result<Counters, StartError> {
+    let known = |name: &str| known.iter().find(|(n, _)| n == name).map(|(_, value)| *value);
+    let now = u32::try_from(clock::wall().secs().max(1)).unwrap_or(u32::MAX);
+    #[allow(clippy::cast_possible_truncation)] // Any 32 bits will do for a first start.
+    let end_to_end_first = match known(END_TO_END_COUNTER) {
+        Some(first) => u32::try_from(first).unwrap_or(0),
+        None => random() as u32,
+    };
+    let before = known(SESSION_HIGH).and_then(|high| u32::try_from(high).ok());
+    let session_high = before.map_or(now, |before| now.max(before.saturating_add(1)));
+    let origin_state_id =
+        known(ORIGIN_STATE_ID).and_then(|id| u32::try_from(id).ok()).unwrap_or(now);
+    let batch = Batch {
+        counters: vec![
+            (END_TO_END_COUNTER, u64::from(end_to_end_first.wrapping_add(END_TO_END_BLOCK))),
+            (SESSION_HIGH, u64::from(session_high)),
+            (ORIGIN_STATE_ID, u64::from(origin_state_id)),
+        ],
+        ..Batch::default()
+    };
+    match store.commit(&[batch]).pop() {
+        Some(CommitResult::Durable) => {
+            Ok(Counters { end_to_end_first, session_high, origin_state_id })
+        }
+        Some(other) => Err(StartError::Commit(format!("{other:?}"))),
+        None => Err(StartError::Commit("the store did not say".to_owned())),
+    }
+}
+
+/// 64 bits from the operating system's randomness, as the standard library's hasher draws it.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn standing(config: &PeerConfig) -> PeerStanding {
+    PeerStanding {
+        name: config.name.clone(),
+        state: PeerState::Down,
+        usable: false,
+        origin_host: config.host.clone(),
+        applications: Vec::new(),
+        reason: "not connected yet".to_owned(),
+        row: "",
+    }
+}
+
+/// Where the events of one peer go.
+fn sink(
+    engine: Sender<Message>,
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    identity: &LocalIdentity,
+) -> EventSink {
+    let (host, realm) = (identity.host.clone(), identity.realm.clone());
+    Arc::new(move |event| {
+        let input = match event {
+            PeerEvent::State { peer, state, usable, origin_host, applications, reason, row } => {
+                let name = metrics.peer(peer).name().to_owned();
+                crate::telemetry::facts::peer_state(
+                    &metrics,
+                    peer,
+                    state,
+                    row,
+                    &reason,
+                    clock::wall(),
+                );
+                if let Ok(mut peers) = shared.peers.lock()
+                    && let Some(standing) = peers.get_mut(peer)
+                {
+                    *standing = PeerStanding {
+                        name,
+                        state,
+                        usable,
+                        origin_host: origin_host.clone().or(standing.origin_host.take()),
+                        applications: applications.clone(),
+                        reason,
+                        row,
+                    };
+                }
+                shared.changed.notify_waiters();
+                Event::Peer { peer, usable, origin_host, applications }
+            }
+            PeerEvent::Answer { peer, token, hop_by_hop, bytes, round_trip } => {
+                Event::Engine(Input::Answer { token, peer, hop_by_hop, bytes, round_trip })
+            }
+            PeerEvent::Lost { peer, token, sent } => {
+                Event::Engine(Input::Lost { token, peer, sent })
+            }
+            PeerEvent::Request { bytes, answer, .. } => {
+                if let Some(reply) = unsupported(&bytes, &host, &realm) {
+                    answer.send(reply);
+                }
+                return;
+            }
+            PeerEvent::Fact { peer, fact } => {
+                crate::telemetry::facts::peer(&metrics, peer, &fact);
+                return;
+            }
+            PeerEvent::Sent { .. } => return,
+        };
+        let _ = engine.send(Message::Event(input));
+    })
+}
+
+impl Gateway {
+    /// Drains, says goodbye to every peer (DPR, REBOOTING) and ends the threads.
+    ///
+    /// Returns how many calls were still in progress when `timeout` had passed.
+    pub async fn shutdown(self, timeout: Duration) -> usize {
+        self.handle.drain();
+        let until = clock::now() + timeout;
+        while self.handle.in_progress() > 0 && clock::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let left = self.handle.in_progress();
+        for peer in &self.peers {
+            peer.shutdown(DisconnectCause::Rebooting);
+        }
+        for peer in &self.peers {
+            let _ = tokio::time::timeout(Duration::from_secs(6), peer.closed()).await;
+        }
+        let _ = self.handle.engine.send(Message::Stop);
+        let threads = self.threads;
+        let _ = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        })
+        .await;
+        left
+    }
+}
