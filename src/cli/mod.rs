@@ -4,6 +4,9 @@
 
 mod args;
 mod decode;
+mod demo_flow;
+mod demo_proof;
+mod demo_report;
 mod dict;
 mod exit;
 mod explain;
