@@ -4,10 +4,15 @@
 //! Pure: knows octets and time that are handed in, never a socket. What the requests mean is not
 //! its business; a request is a token here.
 
+pub mod base;
+pub mod capabilities;
+pub mod control_block;
+mod exchange;
 pub mod jitter;
 pub mod machine;
 pub mod machine_table;
 pub mod pending;
+pub mod port;
 pub mod rate;
 pub mod reconnect;
 pub mod routing;
@@ -325,6 +330,13 @@ pub enum Fact {
     SecondConnectionRefused {
         /// Where it came from.
         from: String,
+    },
+    /// A connection was refused in the capabilities exchange.
+    ConnectionRefused {
+        /// Where it came from.
+        from: String,
+        /// In words.
+        reason: String,
     },
     /// The peer's octets are no Diameter.
     BadFrame {

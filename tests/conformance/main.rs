@@ -3,11 +3,13 @@
 mod allocations;
 mod arbitrary;
 mod architecture;
+mod capabilities;
 mod codec;
 mod dictionary;
 mod differential;
 mod known;
 mod mapping;
+mod control_block;
 mod peer_machine;
 mod pending;
 mod rival;
