@@ -148,8 +148,8 @@ impl ControlBlock {
                     Some(&refusal),
                 );
                 out.push(Action::Reject(Some(cea.encode(&self.dictionary))));
-                let reason = refusal.reason;
-                out.push(Action::Fact(Fact::ConnectionRefused { from, reason }));
+                let (result_code, reason) = (refusal.result_code, refusal.reason);
+                out.push(Action::Fact(Fact::ConnectionRefused { from, result_code, reason }));
             }
             Verdict::Agreed { peer, common } => {
                 let taken = machine::find(self.machine.state(), Event::RConnCer)

@@ -335,6 +335,8 @@ pub enum Fact {
     ConnectionRefused {
         /// Where it came from.
         from: String,
+        /// Our Result-Code.
+        result_code: u32,
         /// In words.
         reason: String,
     },

@@ -51,6 +51,7 @@ events! {
     PeerDisconnected "peer.disconnected" WARN "A connection ended, or could not be made.";
     PeerNextAttempt "peer.next-attempt" DEBUG "When the next connection attempt follows.";
     PeerSecondConnection "peer.second-connection" WARN "Another connection of the same peer was refused.";
+    PeerConnectionRefused "peer.connection-refused" WARN "A connection was refused in the capabilities exchange.";
     PeerBadFrame "peer.bad-frame" WARN "The peer sent bytes that are not Diameter.";
     PeerAnswerUnknown "peer.answer-unknown" WARN "An answer matched no request and was discarded.";
     PeerAnswerMixed "peer.answer-mixed" ERROR "An answer has ids of two requests: the peer mixes answers.";

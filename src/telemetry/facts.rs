@@ -57,6 +57,11 @@ pub fn peer(metrics: &Metrics, peer: usize, fact: &Fact) {
         Fact::SecondConnectionRefused { from } => {
             emit(LogEvent::PeerSecondConnection, fields, &format!("it came from {from}"));
         }
+        Fact::ConnectionRefused { from, result_code, reason } => {
+            counters.inbound("CER", ResultLabel::Code(*result_code));
+            let fields = Fields { result_code: Some(*result_code), ..fields };
+            emit(LogEvent::PeerConnectionRefused, fields, &format!("from {from}: {reason}"));
+        }
         Fact::BadFrame { reason } => {
             counters.decode_error("length");
             emit(LogEvent::PeerBadFrame, fields, reason);
