@@ -3,7 +3,7 @@
 # Usage: benches/instructions.sh   (needs valgrind)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bench=$(cargo bench --bench codec --no-run --message-format=json 2>/dev/null |
+bench=$(cargo bench --bench codec --no-default-features --no-run --message-format=json 2>/dev/null |
   sed -n 's/.*"name":"codec".*"executable":"\([^"]*\)".*/\1/p' | tail -1)
 few=100 many=1100
 count() { # message case turns

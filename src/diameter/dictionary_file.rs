@@ -20,38 +20,15 @@ const SUGGESTIONS_MAX: usize = 20;
 /// Longest name.
 const NAME_BYTES_MAX: usize = 128;
 
-const FILE_KEYS: &[&str] =
-    &["dictionary", "vendor", "source", "avps", "commands", "override", "extend"];
-const AVP_KEYS: &[&str] = &[
-    "name",
-    "code",
-    "vendor",
-    "type",
-    "flags",
-    "m",
-    "doc",
-    "provenance",
-    "values",
-    "contains",
-    "open",
-    "exactly_one",
-];
-const COMMAND_KEYS: &[&str] = &[
-    "name",
-    "short",
-    "code",
-    "application",
-    "request",
-    "proxiable",
-    "error",
-    "contains",
-    "open",
-    "provenance",
-    "doc",
-];
-const MEMBER_KEYS: &[&str] = &["avp", "min", "max", "fixed"];
-const OVERRIDE_KEYS: &[&str] = &["avp", "type", "flags", "m", "values", "reason"];
-const EXTEND_KEYS: &[&str] = &["group", "add"];
+const FILE_KEYS: &str = "dictionary vendor source avps commands override extend";
+const VENDOR_KEYS: &str = "name id";
+const AVP_KEYS: &str =
+    "name code vendor type flags m doc provenance values contains open exactly_one";
+const COMMAND_KEYS: &str =
+    "name short code application request proxiable error contains open provenance doc";
+const MEMBER_KEYS: &str = "avp min max fixed";
+const OVERRIDE_KEYS: &str = "avp type flags m values reason";
+const EXTEND_KEYS: &str = "group add";
 
 /// Reads the files; see [`Dictionary::load`].
 pub(super) fn load(files: &[(&str, &str)]) -> Result<Dictionary, Vec<Diagnostic>> {
@@ -112,19 +89,19 @@ impl Loader {
     }
 
     /// The entries of a map whose keys are all known.
-    fn entries<'n>(&mut self, node: &'n Node, what: &str, keys: &[&str]) -> &'n [Entry] {
+    fn entries<'n>(&mut self, node: &'n Node, what: &str, keys: &str) -> &'n [Entry] {
         let Some(entries) = node.map() else {
             let message = format!("{what} is a map, not {}", node.describe());
             self.error(Code::FB0102, &node.span, message);
             return &[];
         };
         for entry in entries {
-            if keys.contains(&entry.key.as_str()) {
+            if keys.split(' ').any(|key| key == entry.key) {
                 continue;
             }
             let message = format!("{what} has no key `{}`", shown(&entry.key));
             let mut finding = Diagnostic::error(Code::FB0101, message).at(&entry.key_span);
-            if let Some(near) = self.suggestion(&entry.key, keys.iter().copied()) {
+            if let Some(near) = self.suggestion(&entry.key, keys.split(' ')) {
                 finding = finding.help(format!("did you mean `{near}`?"));
             }
             self.say(finding);
@@ -228,7 +205,7 @@ impl Loader {
 
     /// `{name: ACME, id: 99999}`.
     fn file_vendor(&mut self, node: &Node) -> Option<u32> {
-        self.entries(node, "`vendor`", &["name", "id"]);
+        self.entries(node, "`vendor`", VENDOR_KEYS);
         let name = self.name(node, "`vendor`")?;
         let Some(id) = self.number(node, "id") else {
             self.missing(node, "`vendor`", "id");

@@ -206,7 +206,7 @@ fn h_16_a_copy_differs_in_hop_by_hop_and_destination_host_only() {
 }
 
 #[test]
-fn h_19_padding_is_there_and_not_counted() {
+fn h_19_f_01_padding_is_there_and_not_counted() {
     for length in 0..9 {
         for id in [id::SESSION_ID, id::SIP_METHOD] {
             let text = "x".repeat(length);
@@ -229,7 +229,7 @@ fn h_19_padding_is_there_and_not_counted() {
 }
 
 #[test]
-fn h_20_padding_is_zero_in_a_recycled_buffer_and_any_padding_is_accepted() {
+fn h_20_f_03_padding_is_zero_in_a_recycled_buffer_and_any_padding_is_accepted() {
     let mut out = BytesMut::from(&[0xff; 64][..]);
     out.clear();
     put_bytes(&mut out, id::SESSION_ID, AvpFlags(0x40), b"a");
@@ -252,7 +252,7 @@ fn h_21_v_follows_the_vendor_and_vendor_0_is_never_sent() {
 }
 
 #[test]
-fn h_22_v_with_vendor_0_is_framed_by_the_flag() {
+fn h_22_f_05_v_with_vendor_0_is_framed_by_the_flag() {
     let avps = [
         0, 0, 1, 164, 0xc0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 1, 55, 0, 0, 1, 12, 0x40, 0, 0, 12, 0, 0,
         7, 209,
@@ -372,7 +372,7 @@ fn h_29_fixed_lengths_are_checked() {
 }
 
 #[test]
-fn h_30_enumerated_is_signed() {
+fn h_30_f_07_enumerated_is_signed() {
     let avp = Avp::enumerated(id::CC_REQUEST_TYPE, -2);
     let message = Message { avps: vec![avp], ..ccr_t() };
     assert_eq!(message.encode(dictionary())[28..32], [0xff, 0xff, 0xff, 0xfe]);

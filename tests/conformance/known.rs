@@ -196,7 +196,7 @@ fn k_12_unknown_avps_in_an_answer_a_group_and_failed_avp() {
 }
 
 #[test]
-fn k_13_wrong_and_missing_padding() {
+fn k_13_f_04_wrong_and_missing_padding() {
     // The last padding of the group is missing; the group's own padding is there.
     let group = [0, 0, 1, 187, 0x40, 0, 0, 17, 0, 0, 1, 188, 0x40, 0, 0, 9, b'1', 0xaa, 0xbb, 0xcc];
     let next = [0, 0, 1, 12, 0x40, 0, 0, 12, 0, 0, 7, 209];
@@ -219,7 +219,7 @@ fn k_14_v_with_vendor_0() {
 }
 
 #[test]
-fn k_15_empty_groups() {
+fn k_15_f_06_empty_groups() {
     let empty = [0, 0, 1, 23, 0x40, 0, 0, 8];
     let (message, problems) = judge(&message_of(&empty));
     assert_eq!((message.group(id::FAILED_AVP), problems.as_slice()), (Some(&[][..]), &[][..]));
