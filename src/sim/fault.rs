@@ -120,6 +120,8 @@ pub enum Verb {
     FinalUnit(FinalUnitAction),
     /// Experimental-Result (Vendor-Id, code) instead of Result-Code.
     ExperimentalResult(u32, u32),
+    /// Success is answered and nothing is done: a server that loses what it acknowledged.
+    Forget,
     /// No answer.
     Drop(Lost),
     /// The answer later.
@@ -180,6 +182,8 @@ pub struct Plan {
     pub error_message: Option<String>,
     /// Final-Unit-Indication.
     pub final_unit: Option<FinalUnitAction>,
+    /// Success without the work.
+    pub forget: bool,
     /// No answer, and perhaps no request.
     pub lost: Option<Lost>,
     /// Wait before the answer.
@@ -350,14 +354,21 @@ impl Faults {
         due
     }
 
-    /// When [`Faults::due`] has something to say next; `None` if never.
-    pub fn next_timeout(&self) -> Option<Now> {
-        self.armed
+    /// When, after `now`, [`Faults::due`] or [`Faults::refuses`] has something new to say.
+    pub fn next_timeout(&self, now: Now) -> Option<Now> {
+        let begins = self
+            .armed
             .iter()
             .filter(|armed| !armed.done)
             .filter(|armed| armed.fault.verbs.iter().any(|v| timed(v, &armed.fault).is_some()))
             .map(|armed| armed.from)
-            .min()
+            .filter(|from| *from > now);
+        let ends = self
+            .armed
+            .iter()
+            .filter(|armed| armed.has(&Verb::RefuseConnections))
+            .filter_map(|armed| armed.until.filter(|until| *until > now));
+        begins.chain(ends).min()
     }
 }
 
@@ -368,6 +379,7 @@ impl Plan {
             Verb::ErrorMessage(text) => self.error_message = Some(text.clone()),
             Verb::FinalUnit(action) => self.final_unit = Some(*action),
             Verb::ExperimentalResult(vendor, code) => self.experimental = Some((*vendor, *code)),
+            Verb::Forget => self.forget = true,
             Verb::Drop(lost) => self.lost = Some(*lost),
             Verb::Delay(delay) => self.delay = *delay,
             Verb::Duplicate(copies) => self.copies = *copies,
@@ -513,14 +525,15 @@ mod tests {
         refuse.lasts = Some(Duration::from_secs(30));
         let start = Now(5_000_000_000);
         faults.add(refuse, start);
-        assert_eq!(faults.next_timeout(), Some(start + Duration::from_secs(20)));
+        assert_eq!(faults.next_timeout(start), Some(start + Duration::from_secs(20)));
         let refuses = |secs: u64| faults.refuses(start + Duration::from_secs(secs));
         assert_eq!([19, 20, 49, 50].map(refuses), [false, true, true, false]);
         assert_eq!(faults.due(start), []);
         let then = start + Duration::from_secs(20);
         assert_eq!(faults.due(then), [Due::End(End::Close)]);
         assert_eq!(faults.due(then), []);
-        assert_eq!(faults.next_timeout(), None);
+        assert_eq!(faults.next_timeout(then), Some(start + Duration::from_secs(50)));
+        assert_eq!(faults.next_timeout(start + Duration::from_secs(50)), None);
     }
 
     #[test]

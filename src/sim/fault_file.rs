@@ -33,6 +33,7 @@ const VERBS: &[&str] = &[
     "experimental_result",
     "extra_avp",
     "final_unit",
+    "forget",
     "garbage",
     "missing_avp",
     "rar",
@@ -132,6 +133,7 @@ fn verb(reading: &mut Reading, name: &str, node: &Node, out: &mut Vec<Verb>) {
         "error_message" => reading.text(node).map(Verb::ErrorMessage),
         "final_unit" => reading.one_of(node, FINAL_UNIT_ACTIONS).map(Verb::FinalUnit),
         "experimental_result" => experimental(reading, node),
+        "forget" => reading.flag(node).map(|()| Verb::Forget),
         "drop" => {
             let halves =
                 [("true", Lost::Answer), ("answer", Lost::Answer), ("request", Lost::Request)];

@@ -11,6 +11,8 @@ mod cca;
 pub mod ccr;
 pub mod cdf;
 pub mod cdr;
+#[cfg(feature = "shell")]
+pub mod control;
 pub mod fault;
 pub mod fault_file;
 pub mod judge;
@@ -19,5 +21,7 @@ pub mod ocs;
 mod one_time_event;
 pub mod rating;
 mod reading;
+#[cfg(feature = "shell")]
+pub mod run;
 pub mod scenario;
 pub mod server;

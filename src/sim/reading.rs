@@ -121,7 +121,10 @@ impl Reading {
 
     /// An amount in the file's currency.
     pub(super) fn money(&mut self, node: &Node) -> Option<Amount> {
-        let text = node.text()?;
+        let Some(text) = node.text() else {
+            self.wrong(node, "an amount such as \"9.30 EUR\"");
+            return None;
+        };
         match parse_money(text) {
             Ok((amount, currency)) if *self.currency.get_or_insert(currency) == currency => {
                 Some(amount)

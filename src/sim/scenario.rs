@@ -171,6 +171,28 @@ pub const ACCOUNT_STATES: &[(&str, AccountState)] = &[
     ("free", AccountState::Free),
 ];
 
+/// Reads a change of an account, `{balance: "5.00 EUR", state: blocked}`, from YAML or JSON.
+///
+/// # Errors
+/// Everything that is wrong with it, another currency than the ledger's included.
+pub fn read_account_change(
+    name: &str,
+    text: &str,
+    currency: Currency,
+) -> Result<(Option<Amount>, Option<AccountState>), Vec<Diagnostic>> {
+    let node = Node::parse(name, text).map_err(|problem| vec![problem])?;
+    let mut reading = Reading::default();
+    reading.expect_currency(currency);
+    let (mut balance, mut state) = (None, None);
+    for field in reading.keys(&node, &["balance", "state"]) {
+        match field.key.as_str() {
+            "balance" => balance = reading.money(&field.value),
+            _ => state = account_state(&mut reading, &field.value),
+        }
+    }
+    if reading.found.is_empty() { Ok((balance, state)) } else { Err(reading.found) }
+}
+
 fn account_state(reading: &mut Reading, node: &Node) -> Option<AccountState> {
     reading.one_of(node, ACCOUNT_STATES)
 }

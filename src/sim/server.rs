@@ -31,6 +31,7 @@ use crate::sim::answer::Identity;
 use crate::sim::answer::Refusal;
 use crate::sim::answer::Request;
 use crate::sim::answer::all_subscriptions;
+use crate::sim::answer::answer;
 use crate::sim::answer::command_name;
 use crate::sim::answer::fingerprint;
 use crate::sim::answer::refusal;
@@ -68,6 +69,19 @@ pub trait Charging {
         now: Wall,
         code: u32,
     ) -> Message;
+
+    /// Ends what has been silent for too long; returns how many sessions.
+    fn expire(&mut self, now: Wall) -> usize;
+
+    /// Lines for the server's file since the last call.
+    fn take_lines(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The open sessions that a RAR or ASR can be sent for.
+    fn pick(&self, _sessions: &Sessions) -> Vec<SessionView> {
+        Vec::new()
+    }
 }
 
 impl Charging for Ocs {
@@ -85,6 +99,21 @@ impl Charging for Ocs {
     ) -> Message {
         Ocs::answer_with(self, me, request, now, code)
     }
+
+    fn expire(&mut self, now: Wall) -> usize {
+        Ocs::expire(self, now)
+    }
+
+    fn pick(&self, sessions: &Sessions) -> Vec<SessionView> {
+        let mut open = self.sessions();
+        match sessions {
+            Sessions::Any => open.pop().into_iter().collect(),
+            Sessions::Like(glob) => {
+                open.retain(|session| glob_fits(glob, &session.id));
+                open
+            }
+        }
+    }
 }
 
 impl Charging for Cdf {
@@ -101,6 +130,14 @@ impl Charging for Cdf {
         code: u32,
     ) -> Message {
         Cdf::answer_with(self, me, request, raw, now, code)
+    }
+
+    fn expire(&mut self, now: Wall) -> usize {
+        Cdf::expire(self, now)
+    }
+
+    fn take_lines(&mut self) -> Vec<String> {
+        Cdf::take_lines(self)
     }
 }
 
@@ -247,8 +284,8 @@ impl Server {
     }
 
     /// When [`Server::due`] has something to say next.
-    pub fn next_timeout(&self) -> Option<Now> {
-        self.faults.next_timeout()
+    pub fn next_timeout(&self, now: Now) -> Option<Now> {
+        self.faults.next_timeout(now)
     }
 
     /// The connection is gone.
@@ -281,7 +318,7 @@ impl Server {
         let session = message.text(id::SESSION_ID).unwrap_or("");
         let seen = Seen { command: name, subscriptions: &subscriptions, session };
         let mut plan = self.faults.decide(&seen, now);
-        plan.delay += self.wait();
+        plan.delay = plan.delay.saturating_add(self.wait());
         if plan.lost == Some(Lost::Request) {
             return end_of(&plan);
         }
@@ -291,6 +328,7 @@ impl Server {
                 let code = result_code::UNABLE_TO_COMPLY;
                 charging.answer_with(&self.me, &request, bytes, wall, code)
             }
+            (None, None) if plan.forget => answer(&self.me, &message, result_code::SUCCESS),
             (None, None) => charging.answer(&self.me, &request, bytes, wall),
         };
         if plan.lost == Some(Lost::Answer) || plan.end.is_some() {
@@ -372,18 +410,6 @@ impl Server {
         request.push(Avp::identity(id::DESTINATION_HOST, host));
         request.push(Avp::u32(id::AUTH_APPLICATION_ID, application::CREDIT_CONTROL));
         request
-    }
-}
-
-/// The open sessions that a verb means.
-pub fn pick(ocs: &Ocs, sessions: &Sessions) -> Vec<SessionView> {
-    let mut open = ocs.sessions();
-    match sessions {
-        Sessions::Any => open.pop().into_iter().collect(),
-        Sessions::Like(glob) => {
-            open.retain(|session| glob_fits(glob, &session.id));
-            open
-        }
     }
 }
 

@@ -18,7 +18,7 @@ use farebox::sim::judge::AnomalyKind;
 use farebox::sim::ledger::{Account, Amount, Currency, Movement, parse_money};
 use farebox::sim::ocs::Ocs;
 use farebox::sim::rating::{Tariff, Unit};
-use farebox::sim::server::{Act, Charging, Server, pick};
+use farebox::sim::server::{Act, Charging, Server};
 use proptest::prelude::*;
 
 const ANNE: &str = "+12025550123";
@@ -933,6 +933,16 @@ fn fa_01_a_lost_answer_is_debited_once() {
 }
 
 #[test]
+fn a_forgotten_record_is_acknowledged_and_missing() {
+    let mut bench = cdf();
+    bench.fault(When { nth: Some(2), ..on("ACR") }, vec![Verb::Forget]);
+    assert_eq!(bench.code(&Ask::acr("s", 2, 0)), 2001);
+    assert_eq!(bench.code(&stop("s", 1)), 2001);
+    assert_eq!(bench.charging.accepted(), 1);
+    assert!(!bench.charging.sessions().all(|session| session.is_complete()));
+}
+
+#[test]
 fn a_lost_request_never_happened() {
     let mut bench = ocs("10.00 EUR");
     bench.fault(When { nth: Some(1), ..on("CCR-E") }, vec![Verb::Drop(Lost::Request)]);
@@ -1026,9 +1036,9 @@ fn c_22_rar_and_asr_name_the_session_and_its_client() {
     bench.ask(&start("s1"));
     bench.ask(&start("s2"));
     bench.ask(&update("s1", 1, 1));
-    let any = pick(&bench.charging, &Sessions::Any);
+    let any = bench.charging.pick(&Sessions::Any);
     assert_eq!(any.iter().map(|s| &*s.id).collect::<Vec<_>>(), ["s1"]);
-    assert_eq!(pick(&bench.charging, &Sessions::Like("s*".into())).len(), 2);
+    assert_eq!(bench.charging.pick(&Sessions::Like("s*".into())).len(), 2);
     for (bytes, code) in [
         (bench.server.rar(&any[0], Some(700)), command::RE_AUTH),
         (bench.server.asr(&any[0]), command::ABORT_SESSION),
