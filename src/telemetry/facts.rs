@@ -3,7 +3,7 @@
 //! Machines and the transport say what happened; here it is counted and told.
 
 use super::events::LogEvent;
-use super::labels::COMMANDS;
+use super::labels;
 use super::log::{Fields, emit};
 use super::metrics::{Metrics, ResultLabel};
 use crate::charging::engine::{Alarm, Fact as ChargingFact};
@@ -113,7 +113,7 @@ pub fn charging(metrics: &Metrics, fact: &ChargingFact) {
             metrics.outcome(*interface, service, *outcome, *basis);
         }
         ChargingFact::Units { service, unit, direction, amount } => {
-            metrics.units(service, unit, direction, *amount);
+            metrics.units(service, labels::unit(unit), direction, *amount);
         }
         ChargingFact::ServiceResult { peer, code } => {
             let label = code.map_or(ResultLabel::None, ResultLabel::Code);
@@ -146,12 +146,12 @@ fn alarm_event(alarm: Alarm) -> LogEvent {
         Alarm::Backup => LogEvent::RecordBackup,
         Alarm::DoubleSettlement => LogEvent::RecordDoubleSettlement,
         Alarm::MappingDefect => LogEvent::MappingDefect,
-        Alarm::ConfigurationDefect => LogEvent::RouteDefect,
+        Alarm::ConfigurationDefect => LogEvent::ConfigurationDefect,
         Alarm::RatingFailed => LogEvent::RatingFailed,
-        Alarm::AnswerMixed => LogEvent::PeerAnswerMixed,
-        Alarm::AnswerUnusable => LogEvent::PeerDiscarded,
-        Alarm::StoreInconsistent => LogEvent::StoreQuarantined,
-        Alarm::CannotClose => LogEvent::MappingFailed,
+        Alarm::AnswerMixed => LogEvent::AnswerMixed,
+        Alarm::AnswerUnusable => LogEvent::AnswerUnusable,
+        Alarm::StoreInconsistent => LogEvent::StoreInconsistent,
+        Alarm::CannotClose => LogEvent::SessionCannotClose,
     }
 }
 
@@ -165,7 +165,7 @@ fn request_word(code: u32) -> &'static str {
         command::ABORT_SESSION => "ASR",
         _ => "other",
     };
-    debug_assert!(COMMANDS.contains(&word));
+    debug_assert!(labels::COMMANDS.contains(&word));
     word
 }
 
@@ -218,6 +218,33 @@ mod tests {
         assert_eq!(transition("Connection refused (os error 111)"), "refused");
         assert_eq!(transition("two watchdogs without an answer"), "watchdog");
         assert_eq!(transition("the moon"), "other");
+    }
+
+    #[test]
+    fn facts_of_the_engine_are_counted() {
+        let metrics = Metrics::new(crate::telemetry::Names::default());
+        let told = |fact| charging(&metrics, &fact);
+        told(ChargingFact::FailedAvp { peer: 9, avp: "Event-Timestamp".to_owned() });
+        told(ChargingFact::FailedAvp { peer: 9, avp: "1044:99999".to_owned() });
+        told(ChargingFact::ServiceResult { peer: 9, code: Some(4012) });
+        told(ChargingFact::Units {
+            service: "chat".to_owned(),
+            unit: "inputBytes",
+            direction: "used",
+            amount: 7,
+        });
+        let alarm = Alarm::DoubleSettlement;
+        told(ChargingFact::Alarm { alarm, record: None, detail: String::new() });
+        let text = metrics.render();
+        for sample in [
+            "farebox_diameter_failed_avps_total{avp=\"Event-Timestamp\",peer=\"other\"} 1",
+            "farebox_diameter_failed_avps_total{avp=\"other\",peer=\"other\"} 1",
+            "farebox_diameter_service_results_total{peer=\"other\",result_code=\"4012\"} 1",
+            "farebox_double_settlements_total 1",
+        ] {
+            assert!(text.contains(sample), "{sample}");
+        }
+        assert!(text.contains("direction=\"used\",service=\"other\",unit=\"input_bytes\"} 7"));
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub const OUTCOMES: &[&str] =
 /// `basis`.
 pub const BASES: &[&str] = &["ocs", "failure_policy", "local_rule"];
 /// `unit`.
-pub const UNITS: &[&str] = &["seconds", "messages", "bytes", "input_bytes", "output_bytes"];
+pub const UNITS: &[&str] =
+    &["seconds", "messages", "bytes", "input_bytes", "output_bytes", "other"];
 /// `direction` of units.
 pub const UNIT_DIRECTIONS: &[&str] = &["requested", "granted", "used"];
 /// `direction` of bytes.
@@ -122,7 +123,7 @@ pub const SPOOL_EVENTS: &[&str] = &[
     "replayed",
 ];
 /// `reason` of a commit that was not durable.
-pub const SPOOL_ERRORS: &[&str] = &["full", "failed", "unknown", "quarantined"];
+pub const SPOOL_ERRORS: &[&str] = &["full", "write", "unknown", "purge", "quarantined", "other"];
 /// `reason` of a mapping that fails.
 pub const MAPPING_REASONS: &[&str] =
     &["missing_value", "does_not_fit", "unknown_enum", "expression", "other"];
@@ -184,6 +185,15 @@ pub fn basis(basis: Basis) -> &'static str {
         Basis::Ocs => "ocs",
         Basis::FailurePolicy => "failure_policy",
         Basis::LocalRule => "local_rule",
+    }
+}
+
+/// The unit's word from its name in the API.
+pub fn unit(name: &str) -> &str {
+    match name {
+        "inputBytes" => "input_bytes",
+        "outputBytes" => "output_bytes",
+        name => name,
     }
 }
 

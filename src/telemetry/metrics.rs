@@ -224,7 +224,8 @@ impl Metrics {
         self.vectors.observe(Metric::SpoolFsync, &[], took);
     }
 
-    /// A commit was not durable (`full failed unknown`), or rows are damaged (`quarantined`).
+    /// A commit was not durable (`full write unknown`), a `purge` failed, or rows are damaged
+    /// (`quarantined`).
     pub fn spool_error(&self, reason: &str, count: u64) {
         self.vectors.add(Metric::SpoolErrors, &[bounded(reason, labels::SPOOL_ERRORS)], count);
     }
