@@ -5,6 +5,7 @@
 //! numbering, duplicates and grammar are checked here anew, not with the gateway's code.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -90,7 +91,8 @@ pub struct Ocs {
     names: BTreeMap<String, Arc<str>>,
     states: BTreeMap<Arc<str>, AccountState>,
     sessions: BTreeMap<Arc<str>, Session>,
-    ended: VecDeque<Arc<str>>,
+    ended: BTreeSet<Arc<str>>,
+    ended_order: VecDeque<Arc<str>>,
     answered: Answered,
     pub(super) refundable: BTreeMap<String, (Arc<str>, Amount)>,
     pub(super) refundable_order: VecDeque<String>,
@@ -106,7 +108,8 @@ impl Ocs {
             names: BTreeMap::new(),
             states: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            ended: VecDeque::new(),
+            ended: BTreeSet::new(),
+            ended_order: VecDeque::new(),
             answered: Answered::default(),
             refundable: BTreeMap::new(),
             refundable_order: VecDeque::new(),
@@ -463,10 +466,13 @@ impl Ocs {
                 ..Cause::operator(now)
             });
         }
-        if self.ended.len() == ENDED_MAX {
-            self.ended.pop_front();
+        if self.ended_order.len() == ENDED_MAX
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
         }
-        self.ended.push_back(id.clone());
+        self.ended.insert(id.clone());
+        self.ended_order.push_back(id.clone());
     }
 
     /// The command level's refusal: every service that wanted something is refused.

@@ -43,6 +43,22 @@ fn the_scenario_of_the_manual_is_read() {
 }
 
 #[test]
+fn every_scenario_of_the_gallery_is_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the gallery") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("UTF-8");
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let scenario = Scenario::read(&name, &text).unwrap_or_else(|found| panic!("{found:#?}"));
+        assert_eq!(format!("{}.yaml", scenario.name), name);
+        assert!(scenario.about.is_some(), "{name}");
+        count += 1;
+    }
+    assert!(count >= 6, "{count}");
+}
+
+#[test]
 fn every_problem_of_a_scenario_is_shown_at_its_place() {
     let text = "\
 scenario: broken
