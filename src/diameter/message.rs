@@ -50,8 +50,7 @@ impl Message {
 
     fn encode_with(&self, dictionary: Option<&Dictionary>) -> Bytes {
         let length = HEADER_BYTES + self.avps.iter().map(Avp::padded_len).sum::<usize>();
-        // A little more, so that the last `put_bytes` need not ask for its worst case.
-        let mut out = BytesMut::with_capacity(length + 16);
+        let mut out = BytesMut::with_capacity(length);
         out.extend_from_slice(&self.header.to_bytes(0));
         for avp in &self.avps {
             put_value(&mut out, avp.id, avp.flags, &avp.value, dictionary);

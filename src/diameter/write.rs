@@ -44,7 +44,8 @@ fn length_field(length: usize) -> [u8; 4] {
 /// Appends an AVP with any data, padded with zeros.
 #[inline]
 pub fn put_bytes(out: &mut BytesMut, id: AvpId, flags: AvpFlags, data: &[u8]) {
-    out.reserve(12 + data.len() + 3);
+    let header = if id.vendor == 0 { 8 } else { 12 };
+    out.reserve((header + data.len()).next_multiple_of(4));
     put_avp_header(out, id, flags, data.len());
     out.extend_from_slice(data);
     pad(out, data.len());
