@@ -79,6 +79,7 @@ codes! {
     FB0205 Config "unsafe listener" "An API on an address that is not loopback needs TLS or tokens; write them, or keep it on loopback.";
     FB0206 Config "not supported by this build" "The key is reserved, or the feature is not compiled in.";
     FB0207 Config "bad address" "An address is `host:port`; a listener is `ip:port`.";
+    FB0208 Config "profile is not defined" "A peer names a profile that `profiles:` does not have.";
     // 03xx: mapping warnings.
     FB0311 Config "expression type differs from the AVP type" "The expression yields a value of another type than the AVP; it may fail at run time.";
     // 04xx: configuration warnings.
