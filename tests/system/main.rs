@@ -2,5 +2,6 @@
 
 mod api;
 mod cli;
+mod config;
 mod console;
 mod store;
