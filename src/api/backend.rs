@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use crate::charging::event::Request;
 use crate::charging::outcome::{Refusal, Reply, SessionView};
+use crate::gateway::Handle;
 
 /// A future on the heap, so that [`Backend`] can be a trait object.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -22,4 +23,18 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Is this instance about to stop? Then new sessions and events are refused.
     fn draining(&self) -> bool;
+}
+
+impl Backend for Handle {
+    fn trigger(&self, request: Request) -> Answering<'_, Reply> {
+        Box::pin(Handle::trigger(self, request))
+    }
+
+    fn session(&self, id: String) -> Answering<'_, Result<Option<SessionView>, Refusal>> {
+        Box::pin(async move { Handle::session(self, &id).await })
+    }
+
+    fn draining(&self) -> bool {
+        self.is_draining()
+    }
 }

@@ -24,6 +24,7 @@ use super::problem::{self, Item, Kind, Problem};
 use crate::charging::event::{EventAction, Request, Trigger};
 use crate::charging::outcome::{Answer, Outcome, Refusal, Reply, Subject};
 use crate::clock::{self, Now};
+use crate::config::Config;
 use crate::config::settings::{ApiSettings, Token};
 use crate::telemetry::metrics::{InFlight, Metrics};
 
@@ -44,6 +45,17 @@ impl Default for Rules {
             settings: ApiSettings::default(),
             services: Vec::new(),
             body_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Rules {
+    /// From the configuration.
+    pub fn of(config: &Config) -> Rules {
+        Rules {
+            settings: config.api.clone(),
+            services: config.policy.services.keys().cloned().collect(),
+            ..Rules::default()
         }
     }
 }
