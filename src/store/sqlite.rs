@@ -5,6 +5,7 @@
 //! and the database is never written again: its live state goes into the next generation.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
@@ -20,6 +21,9 @@ use super::{
 use crate::clock::Wall;
 
 pub use super::sqlite_open::{OpenError, Options};
+
+/// Between two attempts to leave a failed generation.
+const RETRY: Duration = Duration::from_secs(1);
 
 type Counters = Vec<(String, u64)>;
 
@@ -37,6 +41,8 @@ pub struct SqliteStore {
     commit: i64,
     /// A write or flush failed: nothing more goes into this generation, for this reason.
     poisoned: Option<String>,
+    /// No new generation is tried before; a disk that fails for ever is not asked without end.
+    retry_at: Wall,
     /// A commit ended as `Unknown`: what is read is not certain either.
     uncertain: bool,
 }
@@ -59,6 +65,7 @@ impl SqliteStore {
             id: opened.id,
             commit: opened.commit,
             poisoned: None,
+            retry_at: Wall(i64::MIN),
             uncertain: false,
         })
     }
@@ -219,14 +226,19 @@ impl SqliteStore {
 
     /// Leaves a generation on which a write or flush failed (FD-08).
     fn heal(&mut self) -> Result<(), String> {
-        let Some(reason) = &self.poisoned else { return Ok(()) };
-        let reason = reason.clone();
+        let Some(reason) = self.poisoned.clone() else { return Ok(()) };
+        let left = self.retry_at.since((self.wall)());
+        // A clock that was set back does not make it longer.
+        if !left.is_zero() && left <= RETRY {
+            return Err(reason);
+        }
         self.renew().map_err(|error| format!("{reason}; then {error}"))
     }
 
     /// Copies the live state into a new database and switches to it.
     fn renew(&mut self) -> Result<(), String> {
         self.roll_back();
+        self.retry_at = (self.wall)() + RETRY;
         let next = self.folder.next_generation().map_err(|error| error.to_string())?;
         let renewed = self.copy_to(&next);
         let db = match renewed {
