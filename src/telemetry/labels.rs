@@ -99,7 +99,8 @@ pub const TRANSITIONS: &[&str] = &[
     "other",
 ];
 /// `reason` of a copy after the first one, and of a change of peer.
-pub const COPY_REASONS: &[&str] = &["timeout", "lost", "error", "recovered", "no_peer", "other"];
+pub const COPY_REASONS: &[&str] =
+    &["timeout", "copy", "lost", "error", "retry", "restart", "store", "first", "other"];
 /// `reason` of a message that cannot be read.
 pub const DECODE_REASONS: &[&str] =
     &["version", "length", "size", "depth", "count", "flags", "avp", "grammar", "other"];
