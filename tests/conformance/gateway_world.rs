@@ -1,0 +1,619 @@
+//! The engine with its routing on a simulated clock, a store in memory and peers that the test plays.
+//!
+//! One harness for every story of the charging core, so that a change of the API edits one file.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use farebox::charging::engine::{Alarm, CallerId, Engine, Fact, Input, Seed};
+use farebox::charging::event::*;
+use farebox::charging::outcome::*;
+use farebox::charging::policy::*;
+use farebox::charging::record::Command;
+use farebox::charging::request::Library;
+use farebox::clock::{Now, Wall};
+use farebox::diameter::{Avp, AvpList, Dictionary, Limits, Message, decode, id};
+use farebox::gateway::step::{Core, Effect, Event, Outgoing};
+use farebox::mapping::{Interface as MappingInterface, Mapping};
+use farebox::peer::routing::{Interface as RouteInterface, Route, RoutePolicy, Routes, Sticky};
+use farebox::store::memory::MemoryStore;
+use farebox::store::{CommitResult, Interface, Store};
+
+pub const OCS_A: usize = 0;
+pub const OCS_B: usize = 1;
+pub const CDF_A: usize = 2;
+pub const CDF_B: usize = 3;
+
+/// A copy that left, as the test sees it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub peer: usize,
+    pub token: u64,
+    pub command: Command,
+    pub t: bool,
+    pub bytes: Bytes,
+    pub answered: bool,
+}
+
+impl Sent {
+    pub fn message(&self) -> Message {
+        let (message, problems) = decode(&self.bytes, Dictionary::builtin(), &Limits::default());
+        assert!(problems.is_empty(), "{problems:?}");
+        message
+    }
+
+    pub fn number(&self) -> u32 {
+        let message = self.message();
+        message
+            .unsigned32(id::CC_REQUEST_NUMBER)
+            .or_else(|| message.unsigned32(id::ACCOUNTING_RECORD_NUMBER))
+            .expect("a number")
+    }
+
+    /// `CCR-T 1` or `CCR-T 1 T`.
+    pub fn words(&self) -> String {
+        format!("{} {}{}", self.command.name(), self.number(), if self.t { " T" } else { "" })
+    }
+}
+
+pub struct World {
+    pub core: Core,
+    pub store: MemoryStore,
+    pub policy: Policy,
+    pub now: Now,
+    pub wall: Wall,
+    pub sent: Vec<Sent>,
+    pub replies: BTreeMap<CallerId, Reply>,
+    pub facts: Vec<Fact>,
+    pub callers: u64,
+    pub fail_next: Option<CommitResult>,
+    seed: u64,
+}
+
+pub fn profile(name: &str, realm: &str) -> PeerProfile {
+    PeerProfile {
+        name: name.to_owned(),
+        host: Some(format!("{name}.{realm}")),
+        realm: realm.to_owned(),
+        dedup_domain: realm.to_owned(),
+        service_context_id: "15.32260@3gpp.org".to_owned(),
+        timeout: Duration::from_secs(2),
+        command_timeouts: BTreeMap::new(),
+        mapping: PerInterface { ch1: "ch1".to_owned(), ch2: "ch2".to_owned() },
+        send_destination_host: None,
+        t_after_error: false,
+        report_granted_only: false,
+        results: BTreeMap::new(),
+    }
+}
+
+pub fn policy() -> Policy {
+    let service = |ch1, ch2, group, id| Service {
+        interfaces: Interfaces { ch1, ch2 },
+        model: Model::Scur,
+        rating_group: Some(group),
+        service_id: Some(id),
+    };
+    let rule = |interface, peers: &[usize]| RouteRule {
+        interface,
+        when: None,
+        peers: peers.to_vec(),
+        strict: false,
+    };
+    Policy {
+        host: "cg1.ims.example.net".to_owned(),
+        realm: "ims.example.net".to_owned(),
+        services: BTreeMap::from([
+            ("chat".to_owned(), service(true, true, 700, 7)),
+            ("online-only".to_owned(), service(false, true, 701, 9)),
+            ("offline-only".to_owned(), service(true, false, 702, 10)),
+        ]),
+        default_interfaces: Interfaces { ch1: true, ch2: false },
+        rating_groups: BTreeMap::from([("chat".to_owned(), 700)]),
+        failure: FailurePolicy {
+            on_no_answer: Ccfh::Terminate,
+            direct_debit: Ddfh::TerminateOrBuffer,
+            buffer_for: Duration::from_secs(24 * 3600),
+        },
+        termination: Termination {
+            ok_timeout: Duration::from_secs(36),
+            settle_within: None,
+            backup_accounting: true,
+            max_session: Duration::from_secs(24 * 3600),
+            abort_grace: Duration::from_secs(5),
+        },
+        accept_orphans: true,
+        max_wait: Duration::from_secs(30),
+        peers: vec![
+            profile("ocs-a", "ocs.example.net"),
+            profile("ocs-b", "ocs.example.net"),
+            profile("cdf-a", "cdf.example.net"),
+            profile("cdf-b", "cdf.example.net"),
+        ],
+        routes: vec![rule(Interface::Ch2, &[OCS_A, OCS_B]), rule(Interface::Ch1, &[CDF_A, CDF_B])],
+        key_lifetime: Duration::from_secs(24 * 3600),
+    }
+}
+
+fn routes(policy: &Policy) -> Routes {
+    Routes {
+        routes: policy
+            .routes
+            .iter()
+            .map(|rule| Route {
+                interface: match rule.interface {
+                    Interface::Ch1 => RouteInterface::Ch1,
+                    Interface::Ch2 => RouteInterface::Ch2,
+                },
+                when: None,
+                peers: rule.peers.clone(),
+                policy: RoutePolicy::Failover,
+                sticky: if rule.strict { Sticky::Strict } else { Sticky::Session },
+            })
+            .collect(),
+    }
+}
+
+fn core(policy: &Policy, seed: u64) -> Core {
+    let mappings = BTreeMap::from([
+        ("ch1".to_owned(), Mapping::default_of(MappingInterface::Ch1).clone()),
+        ("ch2".to_owned(), Mapping::default_of(MappingInterface::Ch2).clone()),
+    ]);
+    let library = Library {
+        dictionary: Arc::new(Dictionary::builtin().clone()),
+        mappings: Arc::new(mappings),
+    };
+    let seed = Seed {
+        random: seed,
+        end_to_end_first: 0x93bb_0000 + u32::try_from(seed).unwrap_or(0) * 65_536,
+        session_high: 1_765_531_200 + u32::try_from(seed).unwrap_or(0),
+        origin_state_id: 1_765_531_200,
+    };
+    Core::new(Engine::new(Arc::new(policy.clone()), library, seed), routes(policy))
+}
+
+impl World {
+    /// Every peer open.
+    pub fn new() -> World {
+        World::with(policy())
+    }
+
+    pub fn with(policy: Policy) -> World {
+        let mut world = World::closed(policy);
+        for peer in [OCS_A, OCS_B, CDF_A, CDF_B] {
+            world.peer(peer, true);
+        }
+        world
+    }
+
+    /// No peer open.
+    pub fn closed(policy: Policy) -> World {
+        World {
+            core: core(&policy, 1),
+            store: MemoryStore::default(),
+            policy,
+            now: Now::ZERO,
+            wall: Wall::parse("2025-12-12T10:38:00Z").expect("a time"),
+            sent: Vec::new(),
+            replies: BTreeMap::new(),
+            facts: Vec::new(),
+            callers: 0,
+            fail_next: None,
+            seed: 1,
+        }
+    }
+
+    /// The process dies and starts again on the same store; every peer is closed.
+    pub fn restart(&mut self) {
+        self.seed += 1;
+        self.core = core(&self.policy, self.seed);
+        let found = self.store.recover().expect("the store is readable");
+        let mut effects = Vec::new();
+        self.core.recover(&found, self.now, self.wall, &mut effects);
+        self.perform(effects);
+    }
+
+    pub fn peer(&mut self, peer: usize, usable: bool) {
+        let host = self.policy.peers[peer].host.clone();
+        let app = if peer < CDF_A { 4 } else { 3 };
+        self.step(Event::Peer { peer, usable, origin_host: host, applications: vec![app] });
+    }
+
+    pub fn step(&mut self, event: Event) {
+        let mut effects = Vec::new();
+        self.core.step(event, self.now, self.wall, &mut effects);
+        self.perform(effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        let mut queue = VecDeque::from(effects);
+        while let Some(effect) = queue.pop_front() {
+            let event = match effect {
+                Effect::Persist { batch, rows } => {
+                    let result = match self.fail_next.take() {
+                        Some(failure) => failure,
+                        None => self.store.commit(&[rows]).pop().expect("one result"),
+                    };
+                    Event::Engine(Input::Committed { batch, result })
+                }
+                Effect::Lookup { lookup, key, session } => Event::Engine(Input::Found {
+                    lookup,
+                    key: key.and_then(|key| self.store.key(&key).expect("readable")),
+                    session: session.and_then(|id| self.store.session(&id).expect("readable")),
+                    error: None,
+                }),
+                Effect::Send(Outgoing { peer, token, command, bytes, retransmit, .. }) => {
+                    let answered = false;
+                    self.sent.push(Sent { peer, token, command, t: retransmit, bytes, answered });
+                    continue;
+                }
+                Effect::Reply { caller, reply } => {
+                    let earlier = self.replies.insert(caller, reply);
+                    assert!(earlier.is_none(), "a caller is answered once");
+                    continue;
+                }
+                Effect::Fact(fact) => {
+                    self.facts.push(fact);
+                    continue;
+                }
+                _ => continue,
+            };
+            let mut more = Vec::new();
+            self.core.step(event, self.now, self.wall, &mut more);
+            queue.extend(more);
+        }
+    }
+
+    /// Time passes; timers fire in order.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.core.next_timeout().filter(|due| *due <= end) {
+            let due = due.max(self.now);
+            self.wall = self.wall + due.since(self.now);
+            self.now = due;
+            self.step(Event::Engine(Input::Tick));
+        }
+        self.wall = self.wall + end.since(self.now);
+        self.now = end;
+    }
+
+    // Calls.
+
+    pub fn call(&mut self, trigger: Trigger) -> CallerId {
+        let fingerprint = fingerprint(&trigger);
+        self.request(Request {
+            trigger,
+            prefer: Prefer::default(),
+            client: String::new(),
+            idempotency_key: None,
+            fingerprint,
+        })
+    }
+
+    pub fn request(&mut self, request: Request) -> CallerId {
+        self.callers += 1;
+        let caller = CallerId(self.callers);
+        let request = Box::new(request);
+        self.step(Event::Engine(Input::Trigger { caller, request }));
+        caller
+    }
+
+    pub fn start(&mut self, id: &str, service: &str) -> CallerId {
+        let trigger = start(id, service, self.wall);
+        self.call(trigger)
+    }
+
+    pub fn interim(&mut self, id: &str, sequence: u64, units: Units) -> CallerId {
+        let trigger = interim(id, sequence, units, self.wall);
+        self.call(trigger)
+    }
+
+    pub fn terminate(&mut self, id: &str, trigger: CloseTrigger, units: Units) -> CallerId {
+        let trigger = terminate(id, trigger, units, self.wall);
+        self.call(trigger)
+    }
+
+    pub fn reply(&self, caller: CallerId) -> &Reply {
+        self.replies.get(&caller).unwrap_or_else(|| panic!("{caller:?} is not answered"))
+    }
+
+    pub fn answer(&self, caller: CallerId) -> &Answer {
+        match self.reply(caller) {
+            Reply::Answered { answer, .. } => answer,
+            Reply::Refused(refusal) => panic!("{caller:?} is refused: {refusal:?}"),
+        }
+    }
+
+    pub fn refusal(&self, caller: CallerId) -> &Refusal {
+        match self.reply(caller) {
+            Reply::Refused(refusal) => refusal,
+            Reply::Answered { answer, .. } => panic!("{caller:?} is answered: {answer:?}"),
+        }
+    }
+
+    pub fn waits(&self, caller: CallerId) -> bool {
+        !self.replies.contains_key(&caller)
+    }
+
+    pub fn session(&mut self, id: &str) -> SessionView {
+        let key = format!("s:{id}");
+        let row = self.store.session(&key).expect("readable").expect("the session is stored");
+        let session: farebox::charging::session::Session =
+            minicbor::decode(&row.body).expect("CBOR");
+        session.view()
+    }
+
+    // Peers.
+
+    /// What left since the last look: `ocs-a CCR-I 0`.
+    pub fn sent_words(&self) -> Vec<String> {
+        self.sent
+            .iter()
+            .map(|sent| format!("{} {}", self.policy.peers[sent.peer].name, sent.words()))
+            .collect()
+    }
+
+    pub fn of(&self, command: Command) -> Vec<&Sent> {
+        self.sent.iter().filter(|sent| sent.command == command).collect()
+    }
+
+    pub fn only(&self, command: Command) -> &Sent {
+        let all = self.of(command);
+        assert_eq!(all.len(), 1, "{:?}", self.sent_words());
+        all[0]
+    }
+
+    /// Answers the oldest unanswered copy of an interface.
+    pub fn answer_next(&mut self, interface: Interface, code: u32) {
+        self.answer_with(interface, |message| message.push(Avp::u32(id::RESULT_CODE, code)));
+    }
+
+    pub fn cca(&mut self, code: u32) {
+        self.answer_next(Interface::Ch2, code);
+    }
+
+    pub fn aca(&mut self, code: u32) {
+        self.answer_next(Interface::Ch1, code);
+    }
+
+    /// A CCA 2001 with 600 s granted to every requested group.
+    pub fn grant(&mut self) {
+        self.answer_with(Interface::Ch2, |message| {
+            message.push(Avp::u32(id::RESULT_CODE, 2001));
+            message.push(Avp::group(
+                id::MULTIPLE_SERVICES_CREDIT_CONTROL,
+                vec![
+                    Avp::group(id::GRANTED_SERVICE_UNIT, vec![Avp::u32(id::CC_TIME, 600)]),
+                    Avp::u32(id::RATING_GROUP, 700),
+                    Avp::u32(id::RESULT_CODE, 2001),
+                ],
+            ));
+        });
+    }
+
+    pub fn answer_with(&mut self, interface: Interface, fill: impl FnOnce(&mut Message)) {
+        let index = self
+            .sent
+            .iter()
+            .position(|sent| !sent.answered && sent.command.interface() == interface)
+            .unwrap_or_else(|| panic!("nothing to answer: {:?}", self.sent_words()));
+        self.answer_at(index, fill);
+    }
+
+    pub fn answer_at(&mut self, index: usize, fill: impl FnOnce(&mut Message)) {
+        self.sent[index].answered = true;
+        let sent = self.sent[index].clone();
+        let request = sent.message();
+        let mut message = Message::answer_to(&request.header);
+        let host = self.policy.peers[sent.peer].host.clone().expect("pinned");
+        message.push(Avp::text(id::SESSION_ID, request.avps.text(id::SESSION_ID).expect("there")));
+        fill(&mut message);
+        message.push(Avp::identity(id::ORIGIN_HOST, host));
+        message.push(Avp::identity(id::ORIGIN_REALM, self.policy.peers[sent.peer].realm.clone()));
+        for copied in [id::CC_REQUEST_TYPE, id::CC_REQUEST_NUMBER] {
+            message.avps.extend(request.find(copied).cloned());
+        }
+        for copied in [id::ACCOUNTING_RECORD_TYPE, id::ACCOUNTING_RECORD_NUMBER] {
+            message.avps.extend(request.find(copied).cloned());
+        }
+        let bytes = message.encode(Dictionary::builtin());
+        self.step(Event::Engine(Input::Answer {
+            token: sent.token,
+            peer: sent.peer,
+            hop_by_hop: 1,
+            bytes,
+            round_trip: Duration::from_millis(1),
+        }));
+    }
+
+    /// The connection to a peer ends: it is closed and every unanswered copy is lost.
+    pub fn disconnect(&mut self, peer: usize) {
+        self.peer(peer, false);
+        for index in 0..self.sent.len() {
+            if self.sent[index].peer == peer && !self.sent[index].answered {
+                self.sent[index].answered = true;
+                let token = self.sent[index].token;
+                self.step(Event::Engine(Input::Lost { token, peer, sent: true }));
+            }
+        }
+    }
+
+    pub fn took(&self, row: &str) -> bool {
+        self.facts.iter().any(|fact| matches!(fact, Fact::Took(id) if *id == row))
+    }
+
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.facts
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::Alarm { alarm, .. } => Some(*alarm),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// I-3: what came into the spool is accounted for.
+    pub fn conserved(&self) {
+        for interface in [Interface::Ch1, Interface::Ch2] {
+            let count = |wanted: &[&str]| {
+                self.facts
+                    .iter()
+                    .filter(|fact| {
+                        matches!(fact, Fact::Record { interface: i, event }
+                            if *i == interface && wanted.contains(event))
+                    })
+                    .count() as u64
+            };
+            let now = self.core.engine().spool_counts(interface);
+            assert_eq!(
+                count(&["stored", "recovered"]),
+                count(&["acknowledged", "superseded", "abandoned"])
+                    + now.waiting
+                    + now.in_flight
+                    + now.dead,
+                "{interface:?}"
+            );
+        }
+    }
+}
+
+fn fingerprint(trigger: &Trigger) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(format!("{trigger:?}").as_bytes()).into()
+}
+
+pub fn seconds(n: u64) -> Units {
+    Units { seconds: Some(n), ..Units::default() }
+}
+
+pub fn used(seconds: u64, messages: u64) -> Units {
+    Units { seconds: Some(seconds), messages: Some(messages), ..Units::default() }
+}
+
+pub fn start(id: &str, service: &str, at: Wall) -> Trigger {
+    Trigger::Start(Box::new(Start {
+        session_id: id.to_owned(),
+        sequence: Some(0),
+        timestamp: at,
+        interfaces: None,
+        service: Some(service.to_owned()),
+        content: content(),
+        request: vec![UnitRequest { rating_group: None, units: seconds(600) }],
+        notify_uri: None,
+    }))
+}
+
+pub fn content() -> Content {
+    Content {
+        role: Role::Originating,
+        node: Some("as1.cpm.example.net".to_owned()),
+        subscriber: vec![Identity { kind: IdentityType::E164, value: "+12025550123".to_owned() }],
+        from: Some("sip:+12025550123@ims.example.net".to_owned()),
+        to: vec!["tel:+12025550145".to_owned()],
+        cpm: Cpm {
+            contribution_id: Some("9f1c4a7e-7d0e-4c1b-9a55-0c6d0a3b2f11".to_owned()),
+            server_role: Some(ServerRole::Participating),
+            ..Cpm::default()
+        },
+        sip: Sip {
+            call_id: Some("a84b4c76e66710@as1".to_owned()),
+            icid: Some("icid-5521".to_owned()),
+            ..Sip::default()
+        },
+        participants: Some(2),
+        extensions: Vec::new(),
+    }
+}
+
+pub fn interim(id: &str, sequence: u64, units: Units, at: Wall) -> Trigger {
+    Trigger::Interim(Box::new(Interim {
+        session_id: id.to_owned(),
+        sequence: Some(sequence),
+        timestamp: at,
+        node: None,
+        reason: None,
+        usage: vec![UsageEntry { rating_group: None, units, tariff: None }],
+        messages: None,
+        participants: None,
+        request: vec![UnitRequest { rating_group: None, units: seconds(600) }],
+        extensions: Vec::new(),
+    }))
+}
+
+pub fn terminate(id: &str, trigger: CloseTrigger, units: Units, at: Wall) -> Trigger {
+    let usage = if units.is_empty() {
+        Vec::new()
+    } else {
+        vec![UsageEntry { rating_group: None, units, tariff: None }]
+    };
+    Trigger::Terminate(Box::new(Terminate {
+        session_id: id.to_owned(),
+        trigger,
+        timestamp: at,
+        sequence: None,
+        node: None,
+        cause: None,
+        usage,
+        messages: None,
+        participants: None,
+        extensions: Vec::new(),
+        session: None,
+    }))
+}
+
+pub fn event(id: &str, action: EventAction, at: Wall) -> Trigger {
+    Trigger::Event(Box::new(OneTimeEvent {
+        event_id: id.to_owned(),
+        kind: "message.sent".to_owned(),
+        action,
+        timestamp: at,
+        sequence: None,
+        service: "chat".to_owned(),
+        interfaces: None,
+        content: content(),
+        units: Units { messages: Some(2), ..Units::default() },
+        rating_group: None,
+        delivery: Some("delivered".to_owned()),
+        body: Some(MessageContent { content_type: "text/plain".to_owned(), size: 641 }),
+        refund_of: None,
+        cause: None,
+        notify_uri: None,
+    }))
+}
+
+/// The cumulative seconds and messages of every Used-Service-Unit of a CCR.
+pub fn used_units(sent: &Sent) -> (u32, u64) {
+    let message = sent.message();
+    let mut total = (0, 0);
+    for service in message.all(id::MULTIPLE_SERVICES_CREDIT_CONTROL) {
+        let members = service.members().unwrap_or_default();
+        for unit in members.all(id::USED_SERVICE_UNIT) {
+            let unit = unit.members().unwrap_or_default();
+            total.0 += unit.unsigned32(id::CC_TIME).unwrap_or(0);
+            total.1 += unit.unsigned64(id::CC_SERVICE_SPECIFIC_UNITS).unwrap_or(0);
+        }
+    }
+    total
+}
+
+/// Service-Specific-Data texts of an ACR's IMS-Information.
+pub fn service_specific(sent: &Sent) -> Vec<String> {
+    ims(sent)
+        .all(id::SERVICE_SPECIFIC_INFO)
+        .filter_map(|avp| Some(avp.members()?.text(id::SERVICE_SPECIFIC_DATA)?.to_owned()))
+        .collect()
+}
+
+/// Members of IMS-Information.
+pub fn ims(sent: &Sent) -> Vec<Avp> {
+    let message = sent.message();
+    let information = message.group(id::SERVICE_INFORMATION).unwrap_or_default();
+    information.group(id::IMS_INFORMATION).unwrap_or_default().to_vec()
+}
+
+/// Cause-Code of an ACR or CCR.
+pub fn cause_code(sent: &Sent) -> Option<i32> {
+    ims(sent).as_slice().integer32(id::CAUSE_CODE)
+}
