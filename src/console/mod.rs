@@ -21,6 +21,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// Every configured peer, in the order of the configuration.
     fn peers(&self) -> Vec<PeerView>;
+
+    /// Brings the gauges up to date, all from one moment, before they are shown.
+    fn refresh(&self) -> Answering<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// One condition for being ready.

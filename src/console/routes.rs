@@ -53,6 +53,13 @@ struct App {
 
 type Shared = State<Arc<App>>;
 
+impl App {
+    /// Figures that are a moment old are better than none when the store hangs.
+    async fn refresh(&self) {
+        let _ = tokio::time::timeout(self.rules.ready_timeout, self.source.refresh()).await;
+    }
+}
+
 /// The admin port as a service.
 ///
 /// Health and metrics need no token: probes and Prometheus have none, and neither tells a secret.
@@ -73,6 +80,7 @@ pub fn router(source: Arc<dyn Source>, metrics: Arc<Metrics>, rules: Rules) -> R
 async fn index(State(app): Shared, headers: HeaderMap) -> Response {
     match allowed(&app, &headers) {
         Ok(()) => {
+            app.refresh().await;
             let text = page::index(&app.source.peers(), &app.metrics);
             answer(StatusCode::OK, "text/html; charset=utf-8", text)
         }
@@ -81,6 +89,7 @@ async fn index(State(app): Shared, headers: HeaderMap) -> Response {
 }
 
 async fn metrics_text(State(app): Shared) -> Response {
+    app.refresh().await;
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     answer(StatusCode::OK, kind, app.metrics.render())
 }
@@ -112,7 +121,10 @@ async fn peers(State(app): Shared, headers: HeaderMap) -> Response {
 
 async fn spool(State(app): Shared, headers: HeaderMap) -> Response {
     match allowed(&app, &headers) {
-        Ok(()) => answer(StatusCode::OK, JSON, page::spool_json(&app.metrics)),
+        Ok(()) => {
+            app.refresh().await;
+            answer(StatusCode::OK, JSON, page::spool_json(&app.metrics))
+        }
         Err(problem) => problem.response("/admin/v1/spool"),
     }
 }
