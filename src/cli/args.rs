@@ -1,5 +1,6 @@
 //! The command line: every subcommand with its flags, and `FAREBOX_<FLAG>` for each of them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
@@ -159,20 +160,39 @@ pub(crate) enum Sim {
     Ocs(SimOcs),
     /// A charging data function that writes CDRs
     Cdf(SimCdf),
+    /// Accounts of a running OCS simulator
+    #[command(subcommand)]
+    Account(SimAccount),
+    /// Faults of running simulators
+    #[command(subcommand)]
+    Fault(SimFault),
+}
+
+/// What both simulators take.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimServer {
+    /// A scenario file: its servers of this kind are started, and the flags below do not count
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// Origin-Host
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Origin-Realm
+    #[arg(long, value_name = "NAME", default_value = "example.net")]
+    pub(crate) realm: String,
+    /// Also listen here for `sim account` and `sim fault`; loopback only
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) control: Option<SocketAddr>,
 }
 
 /// `farebox sim ocs`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SimOcs {
+    #[command(flatten)]
+    pub(crate) server: SimServer,
     /// Where to listen
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:13868")]
-    pub(crate) listen: std::net::SocketAddr,
-    /// Origin-Host
-    #[arg(long, value_name = "NAME", default_value = "ocs-sim.example.net")]
-    pub(crate) host: String,
-    /// Origin-Realm
-    #[arg(long, value_name = "NAME", default_value = "example.net")]
-    pub(crate) realm: String,
+    pub(crate) listen: SocketAddr,
     /// An account with its balance; may be repeated
     #[arg(long, value_name = "ID=AMOUNT", default_value = "+12025550123=10.00EUR")]
     pub(crate) account: Vec<String>,
@@ -181,18 +201,55 @@ pub(crate) struct SimOcs {
 /// `farebox sim cdf`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SimCdf {
+    #[command(flatten)]
+    pub(crate) server: SimServer,
     /// Where to listen
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:13869")]
-    pub(crate) listen: std::net::SocketAddr,
-    /// Origin-Host
-    #[arg(long, value_name = "NAME", default_value = "cdf-sim.example.net")]
-    pub(crate) host: String,
-    /// Origin-Realm
-    #[arg(long, value_name = "NAME", default_value = "example.net")]
-    pub(crate) realm: String,
+    pub(crate) listen: SocketAddr,
     /// Where the CDRs go, one JSON object a line
     #[arg(long, value_name = "FILE", default_value = "cdr.ndjson")]
     pub(crate) out: PathBuf,
+}
+
+/// Where running simulators are controlled.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SimControl {
+    /// The address given to the simulator's --control
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:13800")]
+    pub(crate) control: SocketAddr,
+}
+
+/// `farebox sim account`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SimAccount {
+    /// Every account with its balance and what is reserved
+    Ls(SimControl),
+    /// Set a balance: `+12025550123 0`, `+12025550123 "5.00 EUR"`
+    Set {
+        /// MSISDN or SIP URI
+        #[arg(allow_hyphen_values = true)]
+        account: String,
+        /// An amount; EUR if no currency is given
+        balance: String,
+        #[command(flatten)]
+        control: SimControl,
+    },
+}
+
+/// `farebox sim fault`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SimFault {
+    /// Every fault with how often it acted
+    Ls(SimControl),
+    /// Add one, as in a scenario: `{when: {command: CCR-T}, do: {drop: true}}`
+    Add {
+        /// YAML or JSON
+        fault: String,
+        #[command(flatten)]
+        control: SimControl,
+    },
+    /// Take all away
+    Clear(SimControl),
 }
 
 /// `farebox check`.

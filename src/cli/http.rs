@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, header};
+use axum::http::{Method, Request, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -60,6 +60,20 @@ impl Http {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.to_string()));
         self.send(request).await
+    }
+
+    /// Any method with a text as its body.
+    ///
+    /// # Errors
+    /// No connection, or no answer in time: 69.
+    pub(crate) async fn text(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Answer, Failure> {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        self.send(request.body(Body::from(body))).await
     }
 
     async fn send(

@@ -3,6 +3,8 @@
 //! Nobody imports this module, and nobody else prints.
 
 mod args;
+mod check;
+mod config;
 mod decode;
 mod demo_flow;
 mod demo_proof;
@@ -12,15 +14,18 @@ mod exit;
 mod explain;
 mod hex;
 mod http;
+mod instance;
 mod message_json;
 mod ports;
+mod run;
+mod sim;
 mod status;
 mod terminal;
 mod version;
 
 use std::process::ExitCode;
 
-use args::{Command, Dict};
+use args::{Command, Config, Dict};
 use exit::{Exit, Failure, Outcome};
 use terminal::Terminal;
 
@@ -47,9 +52,13 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
     match command {
+        Command::Check(args) => check::run(args, terminal),
+        Command::Config(Config::Show(args)) => config::show(args, terminal),
         Command::Decode(args) => decode::run(args, terminal),
         Command::Dict(Dict::Show(args)) => dict::show(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
+        Command::Run(args) => run::run(args, terminal),
+        Command::Sim(args) => sim::run(args, terminal),
         Command::Status(args) => status::run(args, terminal),
         Command::Version(args) => version::run(args, terminal),
         _ => Err(Failure::new(Exit::Failed, "this command is not built in yet")),
@@ -63,4 +72,22 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .worker_threads(2)
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("the runtime did not start: {error}")))
+}
+
+/// Until SIGINT or SIGTERM.
+async fn until_stopped() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the default action ends the process, which is what was asked for.
+    let _ = interrupt.await;
 }

@@ -1,0 +1,232 @@
+//! A whole gateway in this process: store, engine, peers, API port, admin port.
+//!
+//! `run` and `demo` start the same thing; they differ in where the configuration comes from.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::exit::{Exit, Failure};
+use super::ports;
+use crate::api;
+use crate::api::backend::Answering;
+use crate::charging::policy::{Policy, Retention};
+use crate::clock;
+use crate::config::Config;
+use crate::console;
+use crate::console::{Check, PeerView};
+use crate::diagnostic::Code;
+use crate::gateway::{Gateway, Handle, Parts, start};
+use crate::peer::PeerConfig;
+use crate::store::Interface;
+use crate::store::sqlite::{Options, SqliteStore};
+use crate::telemetry::{Metrics, Names, PeerNames};
+
+/// Calls in progress may finish so long after the engine has ended.
+const PORTS_CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A running gateway with its ports.
+pub(crate) struct Instance {
+    /// The gateway.
+    pub(crate) handle: Handle,
+    /// Where CPM servers send triggers.
+    pub(crate) api: SocketAddr,
+    /// Where operators look.
+    pub(crate) admin: SocketAddr,
+    gateway: Gateway,
+    close: watch::Sender<bool>,
+    ports: Vec<JoinHandle<()>>,
+    drain_timeout: Duration,
+}
+
+impl Instance {
+    /// Binds the ports, opens the store and starts everything. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// A port in use (1), a store held by another process (75) or not usable.
+    pub(crate) async fn start(config: Config) -> Result<Instance, Failure> {
+        let api_listener = bind("api.listen", config.api.listen).await?;
+        let admin_listener = bind("admin.listen", config.admin.listen).await?;
+        let (api, admin) = (local(&api_listener)?, local(&admin_listener)?);
+        let options = Options::new(&config.store.path).max_size(config.store.max_size_bytes);
+        let store = SqliteStore::open(&options).map_err(|error| {
+            let exit = if error.code() == Code::FB2002 { Exit::TryAgain } else { Exit::Failed };
+            Failure::coded(exit, error.code(), error.to_string())
+        })?;
+        let metrics = Arc::new(Metrics::new(names(&config)));
+        metrics.config_applied("1", &fingerprint(&config), clock::wall());
+        let api_rules = api::Rules::of(&config);
+        let admin_rules = console::Rules::from(&config.admin);
+        let standing = Standing::of(&config);
+        let gateway = start(Parts {
+            policy: config.policy,
+            peers: config.peers,
+            identity: config.identity,
+            routes: config.routes,
+            mappings: config.mappings,
+            dictionary: config.dictionary,
+            store: Box::new(store),
+            retention: Retention {
+                acknowledged: config.store.keep_acknowledged,
+                dead_letter: config.store.keep_dead,
+            },
+            in_progress_max: config.api.in_flight_max,
+            metrics: metrics.clone(),
+        })
+        .map_err(|error| Failure::coded(Exit::Failed, Code::FB2003, error.to_string()))?;
+        let handle = gateway.handle.clone();
+        let (close, closing) = watch::channel(false);
+        let trigger_port = api::router(Arc::new(handle.clone()), metrics.clone(), api_rules);
+        let operators = Operators { handle: handle.clone(), standing };
+        let admin_port = console::router(Arc::new(operators), metrics, admin_rules);
+        let ports = vec![
+            serve(api_listener, trigger_port, closing.clone()),
+            serve(admin_listener, admin_port, closing),
+        ];
+        let drain_timeout = config.drain_timeout;
+        Ok(Instance { handle, api, admin, gateway, close, ports, drain_timeout })
+    }
+
+    /// Drains, says goodbye to the peers, closes the ports.
+    ///
+    /// Returns how many calls were not answered in time; what they did is on disk.
+    pub(crate) async fn stop(self) -> usize {
+        let left = self.gateway.shutdown(self.drain_timeout).await;
+        let _ = self.close.send(true);
+        for port in self.ports {
+            let _ = tokio::time::timeout(PORTS_CLOSE_WITHIN, port).await;
+        }
+        left
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| ports::busy(key, address, &error))
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+}
+
+fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    mut closing: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let limits = api::Limits { drain_timeout: PORTS_CLOSE_WITHIN, ..api::Limits::default() };
+    tokio::spawn(async move {
+        let closed = async move {
+            // An error means that the sender is gone, which is the end as well.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        api::serve(listener, router, limits, closed).await;
+    })
+}
+
+/// The interfaces of the routes that name this peer.
+fn interfaces(policy: &Policy, peer: usize) -> Vec<Interface> {
+    let mut found: Vec<Interface> = policy
+        .routes
+        .iter()
+        .filter(|route| route.peers.contains(&peer))
+        .map(|route| route.interface)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn names(config: &Config) -> Names {
+    Names {
+        peers: config
+            .peers
+            .iter()
+            .enumerate()
+            .map(|(index, peer)| PeerNames {
+                name: peer.name.clone(),
+                interfaces: interfaces(&config.policy, index),
+            })
+            .collect(),
+        services: config.policy.services.keys().cloned().collect(),
+        mappings: config.mappings.keys().cloned().collect(),
+        revision: option_env!("FAREBOX_REVISION").unwrap_or("unknown").to_owned(),
+    }
+}
+
+/// SHA-256 of the configuration in force, defaults included, secrets left out.
+fn fingerprint(config: &Config) -> String {
+    use sha2::{Digest, Sha256};
+    let text = serde_yaml::to_string(&crate::config::effective(config)).unwrap_or_default();
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the configuration says about a peer, beside how it stands.
+struct Standing {
+    peers: BTreeMap<String, (Vec<Interface>, Option<String>, u64)>,
+}
+
+impl Standing {
+    fn of(config: &Config) -> Standing {
+        let of = |(index, peer): (usize, &PeerConfig)| {
+            let window = u64::try_from(peer.window).unwrap_or(u64::MAX);
+            let facts = (interfaces(&config.policy, index), peer.address.clone(), window);
+            (peer.name.clone(), facts)
+        };
+        Standing { peers: config.peers.iter().enumerate().map(of).collect() }
+    }
+}
+
+/// The gateway as operators see it.
+struct Operators {
+    handle: Handle,
+    standing: Standing,
+}
+
+impl console::Source for Operators {
+    fn ready(&self) -> Answering<'_, Vec<Check>> {
+        Box::pin(async {
+            let checks = self.handle.ready().await;
+            let mut checks: Vec<Check> = checks
+                .into_iter()
+                .map(|check| Check::new(check.name, check.ok, check.detail))
+                .collect();
+            // This answer came over the same kind of listener, bound before everything else.
+            checks.push(Check::new("api", true, "listening"));
+            checks
+        })
+    }
+
+    fn peers(&self) -> Vec<PeerView> {
+        let peers = self.handle.peers().into_iter();
+        peers
+            .map(|peer| {
+                let facts = self.standing.peers.get(&peer.name).cloned();
+                let (interfaces, address, window) = facts.unwrap_or_default();
+                PeerView {
+                    interfaces,
+                    address,
+                    window,
+                    state: peer.state.word(),
+                    admin_state: "ready",
+                    usable: peer.usable,
+                    since: None,
+                    reason: peer.reason,
+                    row: peer.row.to_owned(),
+                    origin_host: peer.origin_host,
+                    applications: peer.applications,
+                    pending: 0,
+                    name: peer.name,
+                }
+            })
+            .collect()
+    }
+
+    fn refresh(&self) -> Answering<'_, ()> {
+        Box::pin(self.handle.refresh())
+    }
+}
