@@ -253,9 +253,8 @@ impl Engine {
         claim: bool,
     ) -> u32 {
         let keys = self.keys_of(request);
+        let id = self.call_id(&change.slot.session);
         let session = &mut change.slot.session;
-        let id = session.next_call;
-        session.next_call += 1;
         for key in &keys {
             if claim || key.scope.starts_with("client:") {
                 change.claims.push(key.name());
@@ -294,6 +293,16 @@ impl Engine {
         }
         change.dirty = true;
         id
+    }
+
+    /// A number that no call of the session has; timers of a call that was undone mean another.
+    fn call_id(&mut self, session: &Session) -> u32 {
+        loop {
+            let id = u32::try_from(self.serial() & 0xffff_ffff).unwrap_or(0);
+            if session.calls.iter().all(|call| call.id != id) {
+                return id;
+            }
+        }
     }
 
     fn refuse_unmapped(&mut self, caller: CallerId, change: Change, mut why: Vec<MappingProblem>) {
@@ -363,7 +372,6 @@ impl Engine {
             debit: super::outcome::Debit::default(),
             records: Vec::new(),
             calls: Vec::new(),
-            next_call: 0,
             backup: None,
             model: service.map_or(Model::Scur, |service| service.model).into(),
             notify_uri: start.notify_uri.clone(),

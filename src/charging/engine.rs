@@ -106,6 +106,13 @@ pub enum Input {
     },
     /// No new sessions and events from now on.
     Drain,
+    /// Retention removed dead records from the store.
+    Purged {
+        /// CH-1 or CH-2.
+        interface: Interface,
+        /// How many.
+        dead: u64,
+    },
     /// Time has passed.
     Tick,
 }
@@ -371,6 +378,14 @@ pub(super) struct Slot {
     pub unsaved: bool,
 }
 
+impl Slot {
+    /// The session as it was, and nobody waits for a call that it does not have.
+    fn restore(&mut self, before: Session) {
+        self.waiters.retain(|waiter| before.calls.iter().any(|call| call.id == waiter.call));
+        self.session = before;
+    }
+}
+
 /// One change of one session, until its commit.
 pub(super) struct Change {
     pub slot: Slot,
@@ -538,6 +553,13 @@ impl Engine {
                 self.peer_usable(peer, usable, origin_host);
             }
             Input::Drain => self.draining = true,
+            Input::Purged { interface, dead } => {
+                let count = &mut self.dead[interface_index(interface)];
+                *count = count.saturating_sub(dead);
+                for _ in 0..dead {
+                    self.fact(Fact::Record { interface, event: "purged" });
+                }
+            }
             Input::Tick => self.tick(),
         }
         out.append(&mut self.out);
@@ -842,7 +864,7 @@ impl Engine {
             }
         }
         if let (false, Some(before)) = (new, before) {
-            slot.session = before;
+            slot.restore(before);
             let key = slot.session.key.clone();
             self.sessions.insert(key.clone(), slot);
             self.drain_inbox(&key);
@@ -990,7 +1012,7 @@ impl Engine {
                 }
                 match commit.before {
                     Some(before) => {
-                        slot.session = before;
+                        slot.restore(before);
                         VecDeque::new()
                     }
                     None => std::mem::take(&mut slot.inbox),

@@ -20,6 +20,8 @@ enum What {
     Idempotency(Box<Request>, Checked),
     Natural(Box<Request>, Checked),
     Session(Box<Request>, Checked),
+    /// A repeat whose answer is no longer kept: the state as it is now.
+    Current(Box<Request>),
     View,
 }
 
@@ -153,6 +155,14 @@ impl Engine {
                 let view = session.and_then(|row| decode(&row)).map(|s| Box::new(s.view()));
                 self.out.push(Action::Show { caller, view: Ok(view) });
             }
+            What::Current(request) => match session.and_then(|row| decode(&row)) {
+                Some(session) => {
+                    let kind = kind_of(&request.trigger);
+                    let answer = Box::new(super::reply::current(&session, kind, Vec::new()));
+                    self.reply(caller, Reply::Answered { answer, replayed: true });
+                }
+                None => self.reply(caller, Reply::Refused(Refusal::RequestInProgress)),
+            },
             What::Idempotency(request, checked) => {
                 let checked = Checked { idempotency: true, ..checked };
                 match key {
@@ -211,7 +221,10 @@ impl Engine {
                         Reply::Answered { answer: Box::new(answer), replayed: true },
                     );
                 }
-                None => self.reply(caller, Reply::Refused(Refusal::RequestInProgress)),
+                None => {
+                    let owner = owner_of(&request.trigger);
+                    self.ask(caller, What::Current(request), None, Some(owner));
+                }
             },
         }
     }

@@ -427,9 +427,6 @@ pub struct Session {
     /// Calls not answered yet.
     #[n(18)]
     pub calls: Vec<Call>,
-    /// Number of the next call.
-    #[n(19)]
-    pub next_call: u32,
     /// The backup record, once made.
     #[n(20)]
     pub backup: Option<RecordId>,

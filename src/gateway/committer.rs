@@ -9,7 +9,7 @@ use super::step::Event;
 use crate::charging::engine::Input;
 use crate::charging::policy::Retention;
 use crate::clock;
-use crate::store::{Batch, CommitResult, Key, Store};
+use crate::store::{Batch, CommitResult, Interface, Key, Store};
 use crate::telemetry::log::{Fields, emit};
 use crate::telemetry::{LogEvent, Metrics};
 
@@ -73,10 +73,19 @@ pub(super) fn run(
             next_purge = clock::now() + PURGE_EVERY;
             let now = clock::wall();
             let acknowledged = now - retention.acknowledged;
-            let purged = store.purge(acknowledged, now - retention.dead_letter, now);
-            if let Err(why) = purged {
-                emit(LogEvent::StoreFailed, Fields::default(), &why);
-                metrics.spool_error("purge", 1);
+            match store.purge(acknowledged, now - retention.dead_letter, now) {
+                Ok((ch1, ch2)) => {
+                    for (interface, dead) in [(Interface::Ch1, ch1), (Interface::Ch2, ch2)] {
+                        if dead > 0 {
+                            let input = Input::Purged { interface, dead };
+                            let _ = engine.send(Message::Event(Event::Engine(input)));
+                        }
+                    }
+                }
+                Err(why) => {
+                    emit(LogEvent::StoreFailed, Fields::default(), &why);
+                    metrics.spool_error("purge", 1);
+                }
             }
         }
     }

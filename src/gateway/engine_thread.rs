@@ -171,6 +171,7 @@ impl EngineThread {
                 "acknowledged" => counts.acknowledged += 1,
                 "superseded" => counts.superseded += 1,
                 "abandoned" => counts.abandoned += 1,
+                "purged" => counts.purged += 1,
                 "dead" => counts.died += 1,
                 _ => {}
             }

@@ -365,6 +365,12 @@ impl World {
         all[0]
     }
 
+    /// Diameter Session-Id of the first copy of a command.
+    pub fn only_session_id(&self, command: Command) -> String {
+        let message = self.of(command).first().expect("sent").message();
+        message.avps.text(id::SESSION_ID).expect("there").to_owned()
+    }
+
     /// Answers the oldest unanswered copy of an interface.
     pub fn answer_next(&mut self, interface: Interface, code: u32) {
         self.answer_with(interface, |message| message.push(Avp::u32(id::RESULT_CODE, code)));

@@ -4,6 +4,7 @@ mod allocations;
 mod arbitrary;
 mod architecture;
 mod capabilities;
+mod charging;
 mod codec;
 mod control_block;
 mod dictionary;
