@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::commit::{Change, Effect};
 use super::credit_control::Event;
-use super::engine::{Action, Alarm, Change, Effect, Engine, Fact, Submission, Timer};
+use super::engine::{Action, Alarm, Engine, Fact, Submission, Timer};
 use super::policy::Ccfh;
 use super::record::{Command, Copy, Record};
 use crate::store::{Interface, RecordId, RecordState};

@@ -3,7 +3,8 @@
 //! A new id costs no look-up: its key is *claimed* in the commit, and only a conflict asks the store.
 //! Order of the checks: Idempotency-Key, natural key, ended, sequence, decreasing totals.
 
-use super::engine::{Action, CallerId, Checked, Engine, Fact, Waiter, natural_key, owner_of};
+use super::commit::Waiter;
+use super::engine::{Action, CallerId, Checked, Engine, Fact, natural_key, owner_of};
 use super::event::{Request, Trigger};
 use super::outcome::{Answer, Refusal, Reply, SessionState};
 use super::session::{CallKind, Session};

@@ -4,13 +4,18 @@
 //! of peers but their index, nothing of JSON, disks or sockets.
 
 mod accept;
+mod commit;
 mod copies;
 pub mod counters;
 pub mod credit_control;
+mod decision;
 pub mod engine;
 pub mod event;
+mod interim;
+pub mod io;
 mod lookup;
 mod offline;
+mod once;
 mod online;
 pub mod outcome;
 pub mod policy;
@@ -21,5 +26,7 @@ mod reply;
 pub mod request;
 pub mod session;
 mod settle;
+mod start;
+mod terminate;
 pub mod trigger;
 pub mod verdict;

@@ -1,7 +1,8 @@
 //! The Rf leg: records in order, one on its way at a time, none lost (RFC 6733, 8.2; api.md, "On CH-1").
 
 use super::accept::Draft;
-use super::engine::{Alarm, Change, Effect, Engine, Fact, Timer};
+use super::commit::{Change, Effect};
+use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{CauseKind, CloseTrigger, Terminate};
 use super::outcome::MappingProblem;
 use super::reading::Reading;

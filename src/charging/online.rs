@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use super::accept::Draft;
+use super::commit::Change;
 use super::counters::UnitKind;
 use super::credit_control::{Event, Row, State, Step, find};
-use super::engine::{Alarm, Change, Effect, Engine, Fact, Timer};
+use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{RatingGroupRef, Units};
-use super::outcome::{
-    Advice, Basis, FinalAction, Grant, MappingProblem, Outcome, ServiceAdvice, StopBy,
-};
+use super::outcome::{MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
-use super::reading::{Reading, ServiceAnswer};
+use super::reading::Reading;
 use super::record::{Command, Reported};
 use super::request::{Moment, ServiceUnits, reason};
-use super::session::{Closing, Decision, QueuedReport, ServiceResult, Session};
-use super::verdict::{Verdict, covered, sip_status, verdict, worst};
+use super::session::{Closing, Decision, QueuedReport, Session};
 use crate::clock::Wall;
 use crate::store::{RecordId, RecordState};
 
@@ -154,7 +152,7 @@ impl Engine {
     }
 
     /// FINAL in every MSCC; what is new, and 0 for every granted type not given.
-    fn final_services(&self, change: &Change, zero: bool) -> Vec<ServiceUnits> {
+    pub(super) fn final_services(&self, change: &Change, zero: bool) -> Vec<ServiceUnits> {
         let granted_only = self.granted_only(change);
         change
             .slot
@@ -190,14 +188,14 @@ impl Engine {
             .collect()
     }
 
-    fn granted_only(&self, change: &Change) -> bool {
+    pub(super) fn granted_only(&self, change: &Change) -> bool {
         let route = change.slot.session.ro.as_ref().map(|ro| ro.route);
         let peer = route.and_then(|route| self.model_peer(route));
         peer.and_then(|peer| self.policy.peers.get(peer)).is_some_and(|p| p.report_granted_only)
     }
 
     /// Makes the next CCR of the session and sends it.
-    fn credit(
+    pub(super) fn credit(
         &mut self,
         change: &mut Change,
         command: Command,
@@ -252,109 +250,6 @@ impl Engine {
                 self.fact(Fact::Units { service, unit, direction, amount });
             }
         }
-    }
-
-    // Answers.
-
-    /// A CCA.
-    pub(super) fn credit_answer(
-        &mut self,
-        change: &mut Change,
-        id: RecordId,
-        peer: usize,
-        reading: &Reading,
-    ) {
-        for service in &reading.services {
-            let code = service.result.as_ref().and_then(|result| result.code);
-            self.fact(Fact::ServiceResult { peer, code });
-        }
-        if let Some(brief) = change.slot.session.brief_mut(id) {
-            brief.services = reading
-                .services
-                .iter()
-                .filter_map(|service| {
-                    let result = service.result.clone()?;
-                    Some(ServiceResult { rating_group: service.rating_group, result })
-                })
-                .collect();
-        }
-        let Some(record) = self.records.get(&id) else { return };
-        let (command, state, in_flight) = (record.command, record.state, record.in_flight());
-        let verdict = self.verdict(peer, reading);
-        if state != RecordState::Waiting {
-            self.late_answer(change, id, verdict, reading);
-            return;
-        }
-        if verdict == Verdict::Temporary {
-            if let Some(record) = self.records.get_mut(&id) {
-                record.tried.push(peer);
-            }
-            if !in_flight {
-                change.effects.push(Effect::Send(id, "error"));
-            }
-            return;
-        }
-        self.defects(id, verdict, reading);
-        self.remember_server(change, peer, reading);
-        let event = match verdict {
-            Verdict::Success => Event::Success,
-            Verdict::Free => Event::NotApplicable,
-            Verdict::Denied => Event::Denied,
-            Verdict::UnknownSession if command != Command::CcrInitial => Event::Denied,
-            _ => Event::Failed,
-        };
-        if command == Command::CcrEvent {
-            self.event_event(change, id, event, Some(reading));
-        } else {
-            self.leg_event(change, id, event, Some(reading));
-        }
-    }
-
-    /// The verdict of the table, or of the profile's `results`.
-    fn verdict(&self, peer: usize, reading: &Reading) -> Verdict {
-        if reading.unusable.is_some() {
-            return Verdict::Failed;
-        }
-        let told = reading.code.and_then(|code| self.policy.peers.get(peer)?.results.get(&code));
-        match told {
-            Some(Outcome::Free) => Verdict::Free,
-            Some(Outcome::Denied) => Verdict::Denied,
-            Some(Outcome::Granted | Outcome::Debited | Outcome::Refunded) => Verdict::Success,
-            Some(Outcome::Unverified | Outcome::Pending | Outcome::Recorded) => Verdict::Failed,
-            None => verdict(reading.code),
-        }
-    }
-
-    fn defects(&mut self, id: RecordId, verdict: Verdict, reading: &Reading) {
-        let alarm = match verdict {
-            Verdict::MappingDefect => Alarm::MappingDefect,
-            Verdict::ConfigurationDefect => Alarm::ConfigurationDefect,
-            _ if reading.code == Some(5031) => Alarm::RatingFailed,
-            _ if reading.unusable.is_some() => Alarm::AnswerUnusable,
-            _ => return,
-        };
-        let detail = match (&reading.unusable, reading.result.code) {
-            (Some(why), _) => why.clone(),
-            (None, code) => format!(
-                "Result-Code {}, Failed-AVP {:?}",
-                code.map_or_else(|| "absent".to_owned(), |code| code.to_string()),
-                reading.result.failed_avp
-            ),
-        };
-        self.alarm(alarm, Some(id), detail);
-    }
-
-    /// S, CCFH, DDFH and CC-Session-Failover of the answer that settles a request.
-    fn remember_server(&self, change: &mut Change, peer: usize, reading: &Reading) {
-        let name = self.policy.peers.get(peer).map(|profile| profile.name.clone());
-        let Some(ro) = change.slot.session.ro.as_mut() else { return };
-        if reading.origin_host.is_some() {
-            ro.server = reading.origin_host.clone();
-            ro.server_peer = name;
-        }
-        ro.ccfh = reading.ccfh.or(ro.ccfh);
-        ro.ddfh = reading.ddfh.or(ro.ddfh);
-        ro.failover = reading.failover.unwrap_or(ro.failover);
     }
 
     /// One event of the session's leg: the row is found and performed.
@@ -417,171 +312,8 @@ impl Engine {
         change.dirty = true;
     }
 
-    /// Covered units are settled, those of a success debited; grants are taken over.
-    fn settle_units(&mut self, change: &mut Change, id: RecordId, reading: &Reading) {
-        let Some(record) = self.records.get(&id) else { return };
-        let (reported, requested) = (record.reported.clone(), record.requested.clone());
-        let command_covered = reading.unusable.is_none() && covered(reading.code);
-        let success = verdict(reading.code) == Verdict::Success && reading.unusable.is_none();
-        for report in &reported {
-            let service =
-                reading.services.iter().find(|s| s.rating_group == Some(report.rating_group));
-            let code = service.and_then(|s| s.result.as_ref()).map(|result| result.code);
-            let service_covered = code.is_none_or(covered);
-            let service_success = code.is_none_or(|code| verdict(code) == Verdict::Success);
-            let counter = change.slot.session.counter(report.rating_group);
-            if command_covered && service_covered {
-                counter.settled = counter.settled.plus(&report.units);
-            }
-            if success && service_success {
-                counter.debited = counter.debited.plus(&report.units);
-            }
-        }
-        if success {
-            self.take_grants(change, reading, &requested);
-        }
-        let debit = &mut change.slot.session.debit;
-        debit.cost = reading.cost.clone().or(debit.cost.take());
-        debit.balance = reading.balance.clone().or(debit.balance.take());
-        debit.low_balance |= reading.low_balance;
-    }
-
-    fn take_grants(&mut self, change: &mut Change, reading: &Reading, requested: &[u32]) {
-        let wall = self.wall;
-        let service_name = self.service_label(&change.slot.session);
-        let mut services = reading.services.clone();
-        if services.is_empty() && reading.command_grant.granted.is_some() {
-            let whole = requested.first().copied();
-            services.push(ServiceAnswer { rating_group: whole, ..reading.command_grant.clone() });
-        }
-        for service in services {
-            let Some(number) = service.rating_group.or(requested.first().copied()) else {
-                continue;
-            };
-            let code = service.result.as_ref().map(|result| result.code);
-            let ok = code.is_none_or(|code| verdict(code) == Verdict::Success);
-            let granted = service.granted.clone().unwrap_or_default();
-            if ok {
-                self.unit_facts(&service_name, "granted", Some(&granted));
-            }
-            let counter = change.slot.session.counter(number);
-            // C-38: what was refused and not covered is never asked for again.
-            counter.refused = code.is_some_and(|code| !ok && !covered(code));
-            counter.grant = (ok && requested.contains(&number)).then(|| Grant {
-                rating_group: number,
-                name: counter.name.clone(),
-                units: granted,
-                valid_until: service
-                    .validity_secs
-                    .map(|secs| wall + Duration::from_secs(u64::from(secs))),
-                threshold: service.threshold.clone(),
-                holding_seconds: service.holding_secs,
-                final_unit: service.final_unit.clone(),
-                tariff_change_at: service.tariff_change_at,
-            });
-        }
-    }
-
-    /// What the caller is told.
-    fn decision(
-        &self,
-        change: &Change,
-        id: RecordId,
-        event: Event,
-        row: &Row,
-        reading: Option<&Reading>,
-    ) -> Decision {
-        let command = self.records.get(&id).map(|record| record.command);
-        let last = command == Some(Command::CcrTermination);
-        let block = if last || command == Some(Command::CcrUpdate) {
-            ServiceAdvice::Stop
-        } else {
-            ServiceAdvice::Block
-        };
-        let told = |outcome, basis, service| Decision::new(outcome, basis, service);
-        match event {
-            Event::Success => self.success(change, last, reading),
-            Event::NotApplicable if last => told(Outcome::Free, Basis::Ocs, ServiceAdvice::Stop),
-            Event::NotApplicable => told(Outcome::Free, Basis::Ocs, ServiceAdvice::Continue),
-            Event::Denied => {
-                let code = reading.and_then(|reading| reading.code);
-                let status = sip_status(code);
-                let service = match (last, status) {
-                    (true, _) | (false, None) => ServiceAdvice::Stop,
-                    (false, Some(_)) => ServiceAdvice::Block,
-                };
-                let advice = Advice { service, sip_status: status, stop_by: None };
-                Decision { outcome: Outcome::Denied, basis: Basis::Ocs, advice }
-            }
-            // The answer to a CCR-T that failed is judged by CCFH as every other one.
-            Event::Failed if last && self.ccfh(&change.slot.session) != Ccfh::Continue => {
-                told(Outcome::Denied, Basis::FailurePolicy, ServiceAdvice::Stop)
-            }
-            _ if last => told(Outcome::Unverified, Basis::FailurePolicy, ServiceAdvice::Stop),
-            _ if row.steps.contains(&Step::TerminateService) => {
-                told(Outcome::Denied, Basis::FailurePolicy, block)
-            }
-            Event::WindowOver if command == Some(Command::CcrUpdate) => change
-                .slot
-                .session
-                .brief(id)
-                .and_then(|brief| brief.decision.clone())
-                .unwrap_or_else(|| self.idle_decision(&change.slot.session)),
-            _ => told(Outcome::Unverified, Basis::FailurePolicy, ServiceAdvice::Continue),
-        }
-    }
-
-    /// A 2xxx: the worst of the MSCCs is the outcome, each is shown.
-    fn success(&self, change: &Change, last: bool, reading: Option<&Reading>) -> Decision {
-        let good = if last { Outcome::Debited } else { Outcome::Granted };
-        let ccfh = self.ccfh(&change.slot.session);
-        let mut outcome = None;
-        let mut basis = Basis::Ocs;
-        let mut status = None;
-        let mut goes_on = false;
-        for service in reading.map(|reading| reading.services.as_slice()).unwrap_or_default() {
-            let code = service.result.as_ref().map(|result| result.code);
-            let (this, by) = match code.map_or(Verdict::Success, verdict) {
-                Verdict::Success => (good, Basis::Ocs),
-                Verdict::Free => (Outcome::Free, Basis::Ocs),
-                Verdict::Denied | Verdict::UnknownSession => (Outcome::Denied, Basis::Ocs),
-                _ if ccfh == Ccfh::Continue => (Outcome::Unverified, Basis::FailurePolicy),
-                _ => (Outcome::Denied, Basis::FailurePolicy),
-            };
-            goes_on |= this != Outcome::Denied;
-            if outcome.is_none_or(|known| this > known) {
-                basis = by;
-                status = sip_status(code.flatten());
-            }
-            outcome = Some(outcome.map_or(this, |known| worst(known, this)));
-        }
-        let outcome = outcome.unwrap_or(good);
-        let service = match (last, outcome == Outcome::Denied && !goes_on) {
-            (true, _) => ServiceAdvice::Stop,
-            (false, true) => ServiceAdvice::Block,
-            (false, false) => ServiceAdvice::Continue,
-        };
-        let sip_status = status.filter(|_| service == ServiceAdvice::Block);
-        let stop_by = if last { None } else { stop_by(&change.slot.session) };
-        Decision { outcome, basis, advice: Advice { service, sip_status, stop_by } }
-    }
-
-    /// An interim on an idle leg, and what its callers are told.
-    pub(super) fn idle_decision(&self, session: &Session) -> Decision {
-        let Some(ro) = &session.ro else { return Decision::recorded(ServiceAdvice::Continue) };
-        let closed = session.closing.is_some();
-        let go_on = if closed { ServiceAdvice::Stop } else { ServiceAdvice::Continue };
-        if ro.free {
-            return Decision::new(Outcome::Free, Basis::Ocs, go_on);
-        }
-        if closed || self.ccfh(session) == Ccfh::Continue {
-            return Decision::new(Outcome::Unverified, Basis::FailurePolicy, go_on);
-        }
-        Decision::new(Outcome::Denied, Basis::FailurePolicy, ServiceAdvice::Stop)
-    }
-
     /// A request has ended: what was queued behind it follows, or the session goes on without CH-2.
-    fn after_leg(
+    pub(super) fn after_leg(
         &mut self,
         change: &mut Change,
         id: RecordId,
@@ -608,7 +340,7 @@ impl Engine {
     }
 
     /// On entering Open: a queued termination first, else the queued reports in one CCR-U.
-    fn queued(&mut self, change: &mut Change) {
+    pub(super) fn queued(&mut self, change: &mut Change) {
         let ccfh = self.ccfh(&change.slot.session);
         let Some(ro) = change.slot.session.ro.as_mut() else { return };
         let report = ro.queued_report.take();
@@ -654,7 +386,7 @@ impl Engine {
     }
 
     /// A queued report that no CCR-U will carry: its units go with the CCR-T or the backup record.
-    fn drop_report(&mut self, change: &mut Change, report: Option<QueuedReport>) {
+    pub(super) fn drop_report(&mut self, change: &mut Change, report: Option<QueuedReport>) {
         let Some(report) = report else { return };
         let decision = self.idle_decision(&change.slot.session);
         for call in &mut change.slot.session.calls {
@@ -700,7 +432,12 @@ impl Engine {
     }
 
     /// A denied start: no service. The STOP follows the START, unless a closing trigger came first.
-    fn denied_start(&mut self, change: &mut Change, event: Event, reading: Option<&Reading>) {
+    pub(super) fn denied_start(
+        &mut self,
+        change: &mut Change,
+        event: Event,
+        reading: Option<&Reading>,
+    ) {
         let held = event == Event::Success;
         if let Some(ro) = change.slot.session.ro.as_mut() {
             ro.queued_report = None;
@@ -737,21 +474,4 @@ impl Engine {
             self.close_unused(change);
         }
     }
-}
-
-/// With a final grant: by when, or after which total, the CPM server must stop.
-fn stop_by(session: &Session) -> Option<StopBy> {
-    session.counters.iter().find_map(|counter| {
-        let grant = counter.grant.as_ref()?;
-        let last = grant.final_unit.as_ref()?;
-        if last.action != FinalAction::Terminate {
-            return None;
-        }
-        let units = counter.settled.plus(&grant.units);
-        let mut limit = Units::default();
-        for kind in UnitKind::ALL {
-            limit.put(kind, grant.units.amount(kind).and(units.amount(kind)));
-        }
-        Some(StopBy { at: grant.valid_until, units: (!limit.is_empty()).then_some(limit) })
-    })
 }

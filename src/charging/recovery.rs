@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::commit::Slot;
 use super::credit_control::Event;
-use super::engine::{Action, Alarm, Engine, Fact, Slot, Timer, interface_index};
+use super::engine::{Action, Alarm, Engine, Fact, Timer, interface_index};
 use super::event::EventAction;
 use super::record::{Command, Record};
 use super::session::Session;

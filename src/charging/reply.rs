@@ -1,6 +1,7 @@
 //! Answers: when a call is decided, what it is told, and where the answer is kept.
 
-use super::engine::{Change, Effect, Engine, Fact, Waiter, encode};
+use super::commit::{Change, Effect, Waiter};
+use super::engine::{Engine, Fact, encode};
 use super::event::Terminate;
 use super::outcome::{
     Answer, Basis, Ch1View, Ch2State, Ch2View, Outcome, Reply, ServiceAdvice, Warning,

@@ -1,8 +1,9 @@
 //! The end of windows: each unit lands in exactly one of an answered CCR and the backup record.
 
 use super::accept::Draft;
+use super::commit::Change;
 use super::credit_control::{Event, EventHandling, State, Step, find_event};
-use super::engine::{Alarm, Change, Engine, Timer};
+use super::engine::{Alarm, Engine, Timer};
 use super::event::{EventAction, OneTimeEvent};
 use super::outcome::{Advice, Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ddfh;
