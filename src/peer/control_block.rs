@@ -93,6 +93,7 @@ pub struct ControlBlock {
 
     pub(super) failures: u32,
     pub(super) opened_at: Now,
+    pub(super) connections: u64,
     pub(super) asked_to_leave: Option<DisconnectCause>,
     pub(super) stopped: Option<DisconnectCause>,
     /// DWR in the second that began then.
@@ -146,6 +147,7 @@ impl ControlBlock {
             common: Vec::new(),
             failures: 0,
             opened_at: Now::ZERO,
+            connections: 0,
             asked_to_leave: None,
             stopped: None,
             dwr_count: (Now::ZERO, 0),
@@ -192,6 +194,11 @@ impl ControlBlock {
     /// Application ids shared with the peer while it is open.
     pub fn applications(&self) -> &[u32] {
         if self.machine.state().is_open() { &self.common } else { &[] }
+    }
+
+    /// Connections that were opened so far.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// The last row that changed how the peer stands.
@@ -276,6 +283,7 @@ impl ControlBlock {
     fn attempt(&mut self, now: Now, out: &mut Vec<Action>) {
         let idle = self.machine.state() == State::Closed && self.stopped.is_none();
         if idle && self.config.address.is_some() {
+            self.reason.clear();
             self.drive(machine::Event::Start, now, out);
         }
     }
@@ -397,6 +405,7 @@ impl ControlBlock {
 
     fn opened(&mut self, side: Side, now: Now, out: &mut Vec<Action>) {
         self.opened_at = now;
+        self.connections += 1;
         self.live_side = Some(side);
         self.asked_to_leave = None;
         (self.fault, self.reason) = (PeerState::Down, String::new());

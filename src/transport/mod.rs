@@ -3,8 +3,10 @@
 //! Knows sockets and time; what is decided about a connection is decided in [`crate::peer`]. A
 //! request is a token and octets here, an answer its octets.
 
+mod connection;
 pub mod dial;
 pub mod listen;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
