@@ -21,30 +21,30 @@ use farebox::peer::routing::{Interface as RouteInterface, Route, RoutePolicy, Ro
 use farebox::store::memory::MemoryStore;
 use farebox::store::{CommitResult, Interface, Store};
 
-pub const OCS_A: usize = 0;
-pub const OCS_B: usize = 1;
-pub const CDF_A: usize = 2;
-pub const CDF_B: usize = 3;
+pub(crate) const OCS_A: usize = 0;
+pub(crate) const OCS_B: usize = 1;
+pub(crate) const CDF_A: usize = 2;
+pub(crate) const CDF_B: usize = 3;
 
 /// A copy that left, as the test sees it.
 #[derive(Clone, Debug)]
-pub struct Sent {
-    pub peer: usize,
-    pub token: u64,
-    pub command: Command,
-    pub t: bool,
-    pub bytes: Bytes,
-    pub answered: bool,
+pub(crate) struct Sent {
+    pub(crate) peer: usize,
+    pub(crate) token: u64,
+    pub(crate) command: Command,
+    pub(crate) t: bool,
+    pub(crate) bytes: Bytes,
+    pub(crate) answered: bool,
 }
 
 impl Sent {
-    pub fn message(&self) -> Message {
+    pub(crate) fn message(&self) -> Message {
         let (message, problems) = decode(&self.bytes, Dictionary::builtin(), &Limits::default());
         assert!(problems.is_empty(), "{problems:?}");
         message
     }
 
-    pub fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         let message = self.message();
         message
             .unsigned32(id::CC_REQUEST_NUMBER)
@@ -53,26 +53,26 @@ impl Sent {
     }
 
     /// `CCR-T 1` or `CCR-T 1 T`.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         format!("{} {}{}", self.command.name(), self.number(), if self.t { " T" } else { "" })
     }
 }
 
-pub struct World {
-    pub core: Core,
-    pub store: MemoryStore,
-    pub policy: Policy,
-    pub now: Now,
-    pub wall: Wall,
-    pub sent: Vec<Sent>,
-    pub replies: BTreeMap<CallerId, Reply>,
-    pub facts: Vec<Fact>,
-    pub callers: u64,
-    pub fail_next: Option<CommitResult>,
+pub(crate) struct World {
+    pub(crate) core: Core,
+    pub(crate) store: MemoryStore,
+    pub(crate) policy: Policy,
+    pub(crate) now: Now,
+    pub(crate) wall: Wall,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) replies: BTreeMap<CallerId, Reply>,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) callers: u64,
+    pub(crate) fail_next: Option<CommitResult>,
     seed: u64,
 }
 
-pub fn profile(name: &str, realm: &str) -> PeerProfile {
+pub(crate) fn profile(name: &str, realm: &str) -> PeerProfile {
     PeerProfile {
         name: name.to_owned(),
         host: Some(format!("{name}.{realm}")),
@@ -89,7 +89,7 @@ pub fn profile(name: &str, realm: &str) -> PeerProfile {
     }
 }
 
-pub fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let service = |ch1, ch2, group, id| Service {
         interfaces: Interfaces { ch1, ch2 },
         model: Model::Scur,
@@ -176,11 +176,11 @@ fn core(policy: &Policy, seed: u64) -> Core {
 
 impl World {
     /// Every peer open.
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         World::with(policy())
     }
 
-    pub fn with(policy: Policy) -> World {
+    pub(crate) fn with(policy: Policy) -> World {
         let mut world = World::closed(policy);
         for peer in [OCS_A, OCS_B, CDF_A, CDF_B] {
             world.peer(peer, true);
@@ -189,7 +189,7 @@ impl World {
     }
 
     /// No peer open.
-    pub fn closed(policy: Policy) -> World {
+    pub(crate) fn closed(policy: Policy) -> World {
         World {
             core: core(&policy, 1),
             store: MemoryStore::default(),
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// The process dies and starts again on the same store; every peer is closed.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.seed += 1;
         self.core = core(&self.policy, self.seed);
         let found = self.store.recover().expect("the store is readable");
@@ -215,13 +215,13 @@ impl World {
         self.perform(effects);
     }
 
-    pub fn peer(&mut self, peer: usize, usable: bool) {
+    pub(crate) fn peer(&mut self, peer: usize, usable: bool) {
         let host = self.policy.peers[peer].host.clone();
         let app = if peer < CDF_A { 4 } else { 3 };
         self.step(Event::Peer { peer, usable, origin_host: host, applications: vec![app] });
     }
 
-    pub fn step(&mut self, event: Event) {
+    pub(crate) fn step(&mut self, event: Event) {
         let mut effects = Vec::new();
         self.core.step(event, self.now, self.wall, &mut effects);
         self.perform(effects);
@@ -267,7 +267,7 @@ impl World {
     }
 
     /// Time passes; timers fire in order.
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(due) = self.core.next_timeout().filter(|due| *due <= end) {
             let due = due.max(self.now);
@@ -281,7 +281,7 @@ impl World {
 
     // Calls.
 
-    pub fn call(&mut self, trigger: Trigger) -> CallerId {
+    pub(crate) fn call(&mut self, trigger: Trigger) -> CallerId {
         let fingerprint = fingerprint(&trigger);
         self.request(Request {
             trigger,
@@ -292,7 +292,7 @@ impl World {
         })
     }
 
-    pub fn request(&mut self, request: Request) -> CallerId {
+    pub(crate) fn request(&mut self, request: Request) -> CallerId {
         self.callers += 1;
         let caller = CallerId(self.callers);
         let request = Box::new(request);
@@ -300,44 +300,44 @@ impl World {
         caller
     }
 
-    pub fn start(&mut self, id: &str, service: &str) -> CallerId {
+    pub(crate) fn start(&mut self, id: &str, service: &str) -> CallerId {
         let trigger = start(id, service, self.wall);
         self.call(trigger)
     }
 
-    pub fn interim(&mut self, id: &str, sequence: u64, units: Units) -> CallerId {
+    pub(crate) fn interim(&mut self, id: &str, sequence: u64, units: Units) -> CallerId {
         let trigger = interim(id, sequence, units, self.wall);
         self.call(trigger)
     }
 
-    pub fn terminate(&mut self, id: &str, trigger: CloseTrigger, units: Units) -> CallerId {
+    pub(crate) fn terminate(&mut self, id: &str, trigger: CloseTrigger, units: Units) -> CallerId {
         let trigger = terminate(id, trigger, units, self.wall);
         self.call(trigger)
     }
 
-    pub fn reply(&self, caller: CallerId) -> &Reply {
+    pub(crate) fn reply(&self, caller: CallerId) -> &Reply {
         self.replies.get(&caller).unwrap_or_else(|| panic!("{caller:?} is not answered"))
     }
 
-    pub fn answer(&self, caller: CallerId) -> &Answer {
+    pub(crate) fn answer(&self, caller: CallerId) -> &Answer {
         match self.reply(caller) {
             Reply::Answered { answer, .. } => answer,
             Reply::Refused(refusal) => panic!("{caller:?} is refused: {refusal:?}"),
         }
     }
 
-    pub fn refusal(&self, caller: CallerId) -> &Refusal {
+    pub(crate) fn refusal(&self, caller: CallerId) -> &Refusal {
         match self.reply(caller) {
             Reply::Refused(refusal) => refusal,
             Reply::Answered { answer, .. } => panic!("{caller:?} is answered: {answer:?}"),
         }
     }
 
-    pub fn waits(&self, caller: CallerId) -> bool {
+    pub(crate) fn waits(&self, caller: CallerId) -> bool {
         !self.replies.contains_key(&caller)
     }
 
-    pub fn session(&mut self, id: &str) -> SessionView {
+    pub(crate) fn session(&mut self, id: &str) -> SessionView {
         let key = format!("s:{id}");
         let row = self.store.session(&key).expect("readable").expect("the session is stored");
         let session: farebox::charging::session::Session =
@@ -348,44 +348,44 @@ impl World {
     // Peers.
 
     /// What left since the last look: `ocs-a CCR-I 0`.
-    pub fn sent_words(&self) -> Vec<String> {
+    pub(crate) fn sent_words(&self) -> Vec<String> {
         self.sent
             .iter()
             .map(|sent| format!("{} {}", self.policy.peers[sent.peer].name, sent.words()))
             .collect()
     }
 
-    pub fn of(&self, command: Command) -> Vec<&Sent> {
+    pub(crate) fn of(&self, command: Command) -> Vec<&Sent> {
         self.sent.iter().filter(|sent| sent.command == command).collect()
     }
 
-    pub fn only(&self, command: Command) -> &Sent {
+    pub(crate) fn only(&self, command: Command) -> &Sent {
         let all = self.of(command);
         assert_eq!(all.len(), 1, "{:?}", self.sent_words());
         all[0]
     }
 
     /// Diameter Session-Id of the first copy of a command.
-    pub fn only_session_id(&self, command: Command) -> String {
+    pub(crate) fn only_session_id(&self, command: Command) -> String {
         let message = self.of(command).first().expect("sent").message();
         message.avps.text(id::SESSION_ID).expect("there").to_owned()
     }
 
     /// Answers the oldest unanswered copy of an interface.
-    pub fn answer_next(&mut self, interface: Interface, code: u32) {
+    pub(crate) fn answer_next(&mut self, interface: Interface, code: u32) {
         self.answer_with(interface, |message| message.push(Avp::u32(id::RESULT_CODE, code)));
     }
 
-    pub fn cca(&mut self, code: u32) {
+    pub(crate) fn cca(&mut self, code: u32) {
         self.answer_next(Interface::Ch2, code);
     }
 
-    pub fn aca(&mut self, code: u32) {
+    pub(crate) fn aca(&mut self, code: u32) {
         self.answer_next(Interface::Ch1, code);
     }
 
     /// A CCA 2001 with 600 s granted to every requested group.
-    pub fn grant(&mut self) {
+    pub(crate) fn grant(&mut self) {
         self.answer_with(Interface::Ch2, |message| {
             message.push(Avp::u32(id::RESULT_CODE, 2001));
             message.push(Avp::group(
@@ -399,7 +399,7 @@ impl World {
         });
     }
 
-    pub fn answer_with(&mut self, interface: Interface, fill: impl FnOnce(&mut Message)) {
+    pub(crate) fn answer_with(&mut self, interface: Interface, fill: impl FnOnce(&mut Message)) {
         let index = self
             .sent
             .iter()
@@ -408,7 +408,7 @@ impl World {
         self.answer_at(index, fill);
     }
 
-    pub fn answer_at(&mut self, index: usize, fill: impl FnOnce(&mut Message)) {
+    pub(crate) fn answer_at(&mut self, index: usize, fill: impl FnOnce(&mut Message)) {
         self.sent[index].answered = true;
         let sent = self.sent[index].clone();
         let request = sent.message();
@@ -435,7 +435,7 @@ impl World {
     }
 
     /// The connection to a peer ends: it is closed and every unanswered copy is lost.
-    pub fn disconnect(&mut self, peer: usize) {
+    pub(crate) fn disconnect(&mut self, peer: usize) {
         self.peer(peer, false);
         for index in 0..self.sent.len() {
             if self.sent[index].peer == peer && !self.sent[index].answered {
@@ -446,11 +446,11 @@ impl World {
         }
     }
 
-    pub fn took(&self, row: &str) -> bool {
+    pub(crate) fn took(&self, row: &str) -> bool {
         self.facts.iter().any(|fact| matches!(fact, Fact::Took(id) if *id == row))
     }
 
-    pub fn alarms(&self) -> Vec<Alarm> {
+    pub(crate) fn alarms(&self) -> Vec<Alarm> {
         self.facts
             .iter()
             .filter_map(|fact| match fact {
@@ -461,7 +461,7 @@ impl World {
     }
 
     /// I-3: what came into the spool is accounted for.
-    pub fn conserved(&self) {
+    pub(crate) fn conserved(&self) {
         for interface in [Interface::Ch1, Interface::Ch2] {
             let count = |wanted: &[&str]| {
                 self.facts
@@ -490,15 +490,15 @@ fn fingerprint(trigger: &Trigger) -> [u8; 32] {
     Sha256::digest(format!("{trigger:?}").as_bytes()).into()
 }
 
-pub fn seconds(n: u64) -> Units {
+pub(crate) fn seconds(n: u64) -> Units {
     Units { seconds: Some(n), ..Units::default() }
 }
 
-pub fn used(seconds: u64, messages: u64) -> Units {
+pub(crate) fn used(seconds: u64, messages: u64) -> Units {
     Units { seconds: Some(seconds), messages: Some(messages), ..Units::default() }
 }
 
-pub fn start(id: &str, service: &str, at: Wall) -> Trigger {
+pub(crate) fn start(id: &str, service: &str, at: Wall) -> Trigger {
     Trigger::Start(Box::new(Start {
         session_id: id.to_owned(),
         sequence: Some(0),
@@ -511,7 +511,7 @@ pub fn start(id: &str, service: &str, at: Wall) -> Trigger {
     }))
 }
 
-pub fn content() -> Content {
+pub(crate) fn content() -> Content {
     Content {
         role: Role::Originating,
         node: Some("as1.cpm.example.net".to_owned()),
@@ -533,7 +533,7 @@ pub fn content() -> Content {
     }
 }
 
-pub fn interim(id: &str, sequence: u64, units: Units, at: Wall) -> Trigger {
+pub(crate) fn interim(id: &str, sequence: u64, units: Units, at: Wall) -> Trigger {
     Trigger::Interim(Box::new(Interim {
         session_id: id.to_owned(),
         sequence: Some(sequence),
@@ -548,7 +548,7 @@ pub fn interim(id: &str, sequence: u64, units: Units, at: Wall) -> Trigger {
     }))
 }
 
-pub fn terminate(id: &str, trigger: CloseTrigger, units: Units, at: Wall) -> Trigger {
+pub(crate) fn terminate(id: &str, trigger: CloseTrigger, units: Units, at: Wall) -> Trigger {
     let usage = if units.is_empty() {
         Vec::new()
     } else {
@@ -569,7 +569,7 @@ pub fn terminate(id: &str, trigger: CloseTrigger, units: Units, at: Wall) -> Tri
     }))
 }
 
-pub fn event(id: &str, action: EventAction, at: Wall) -> Trigger {
+pub(crate) fn event(id: &str, action: EventAction, at: Wall) -> Trigger {
     Trigger::Event(Box::new(OneTimeEvent {
         event_id: id.to_owned(),
         kind: "message.sent".to_owned(),
@@ -590,7 +590,7 @@ pub fn event(id: &str, action: EventAction, at: Wall) -> Trigger {
 }
 
 /// The cumulative seconds and messages of every Used-Service-Unit of a CCR.
-pub fn used_units(sent: &Sent) -> (u32, u64) {
+pub(crate) fn used_units(sent: &Sent) -> (u32, u64) {
     let message = sent.message();
     let mut total = (0, 0);
     for service in message.all(id::MULTIPLE_SERVICES_CREDIT_CONTROL) {
@@ -605,7 +605,7 @@ pub fn used_units(sent: &Sent) -> (u32, u64) {
 }
 
 /// Service-Specific-Data texts of an ACR's IMS-Information.
-pub fn service_specific(sent: &Sent) -> Vec<String> {
+pub(crate) fn service_specific(sent: &Sent) -> Vec<String> {
     ims(sent)
         .all(id::SERVICE_SPECIFIC_INFO)
         .filter_map(|avp| Some(avp.members()?.text(id::SERVICE_SPECIFIC_DATA)?.to_owned()))
@@ -613,13 +613,13 @@ pub fn service_specific(sent: &Sent) -> Vec<String> {
 }
 
 /// Members of IMS-Information.
-pub fn ims(sent: &Sent) -> Vec<Avp> {
+pub(crate) fn ims(sent: &Sent) -> Vec<Avp> {
     let message = sent.message();
     let information = message.group(id::SERVICE_INFORMATION).unwrap_or_default();
     information.group(id::IMS_INFORMATION).unwrap_or_default().to_vec()
 }
 
 /// Cause-Code of an ACR or CCR.
-pub fn cause_code(sent: &Sent) -> Option<i32> {
+pub(crate) fn cause_code(sent: &Sent) -> Option<i32> {
     ims(sent).as_slice().integer32(id::CAUSE_CODE)
 }
