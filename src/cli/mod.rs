@@ -6,9 +6,11 @@ mod args;
 mod check;
 mod config;
 mod decode;
+mod demo;
 mod demo_flow;
 mod demo_proof;
 mod demo_report;
+mod demo_stage;
 mod dict;
 mod exit;
 mod explain;
@@ -55,6 +57,7 @@ fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
         Command::Check(args) => check::run(args, terminal),
         Command::Config(Config::Show(args)) => config::show(args, terminal),
         Command::Decode(args) => decode::run(args, terminal),
+        Command::Demo(args) => demo::run(args, terminal),
         Command::Dict(Dict::Show(args)) => dict::show(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),

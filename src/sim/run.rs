@@ -204,6 +204,11 @@ impl CdfServer {
     pub fn anomalies(&self) -> Vec<Anomaly> {
         self.shared.charging().anomalies()
     }
+
+    /// The next STOP_RECORD is acknowledged and forgotten: does anybody notice?
+    pub fn lose_next_stop(&self) {
+        self.shared.charging().lose_next_stop();
+    }
 }
 
 /// What both servers offer.

@@ -1,0 +1,111 @@
+//! `farebox demo`: a CPM session ends in every way, and the other side's books show the charges.
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::args::{Demo, Flow};
+use super::demo_flow::MESSAGES;
+use super::demo_report::Played;
+use super::demo_stage::{SUBSCRIBER, Stage};
+use super::exit::{Exit, Outcome};
+use super::terminal::{BOLD, GREEN, RED, RESET, Terminal};
+use crate::clock;
+
+/// 0 if every session was charged once, else 3.
+pub(crate) fn run(args: &Demo, terminal: &mut Terminal) -> Outcome {
+    let runtime = super::runtime()?;
+    runtime.block_on(async {
+        let began = clock::now();
+        let stage = Stage::start(terminal).await?;
+        let exit = show(args, &stage, began, terminal).await;
+        if exit.is_ok() && !args.once {
+            hints(&stage, terminal);
+            terminal.flush();
+            super::until_stopped().await;
+        }
+        stage.stop().await;
+        exit
+    })
+}
+
+async fn show(args: &Demo, stage: &Stage, began: clock::Now, terminal: &mut Terminal) -> Outcome {
+    let human = !args.json;
+    if human {
+        terminal.line(format!(
+            "{BOLD}farebox {}{RESET} · demo · everything on 127.0.0.1, data in a temporary folder",
+            env!("CARGO_PKG_VERSION")
+        ));
+        terminal.line("");
+        for line in stage.lines() {
+            terminal.line(format!("  {GREEN}✔{RESET} {line}"));
+        }
+        terminal.flush();
+    }
+    if args.lose_cdr {
+        stage.lose_next_stop();
+        terminal.note("the CDF simulator will lose one CDR");
+    }
+    let flows = if args.flow.is_empty() { Flow::value_variants() } else { &args.flow };
+    let mut played = Vec::new();
+    for (index, flow) in flows.iter().enumerate() {
+        let (calls, view, evidence) = stage.play(*flow).await?;
+        let mut problems = evidence.problems(*flow, MESSAGES);
+        for call in calls.iter().filter(|call| !(200..300).contains(&call.status)) {
+            problems.push(format!("POST {} was answered {}", call.path, call.status));
+        }
+        let one = Played { flow: *flow, calls, view, evidence, problems };
+        if human {
+            one.print(index + 1, terminal);
+            terminal.flush();
+        }
+        played.push(one);
+    }
+    let charged = played.iter().filter(|one| one.problems.is_empty()).count();
+    let all = charged == played.len();
+    let seconds = clock::now().since(began).as_secs_f64();
+    if human {
+        let (mark, colour) = if all { ("✔", GREEN) } else { ("✖", RED) };
+        terminal.line("");
+        terminal.line(format!(
+            "  {colour}{mark} {charged} of {} sessions charged once{RESET}   in {seconds:.1} s",
+            played.len()
+        ));
+    } else {
+        let (ocs, cdf) = stage.simulators();
+        let object = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "charged": all,
+            "seconds": (seconds * 1000.0).round() / 1000.0,
+            "subscriber": SUBSCRIBER,
+            "ocs": ocs.to_string(),
+            "cdf": cdf.to_string(),
+            "cdrFile": stage.cdr_file().display().to_string(),
+            "api": format!("http://{}", stage.instance().api),
+            "console": format!("http://{}", stage.instance().admin),
+            "flows": played.iter().map(Played::json).collect::<Vec<_>>(),
+        });
+        terminal.line(object.to_string());
+    }
+    Ok(if all { Exit::Ok } else { Exit::Assertion })
+}
+
+fn hints(stage: &Stage, terminal: &mut Terminal) {
+    let instance = stage.instance();
+    terminal.line("");
+    terminal.line("  Still running. Try:");
+    terminal.line(format!(
+        "    curl -s http://{}/v1/events --json @examples/message-sent.json",
+        instance.api
+    ));
+    terminal.line(format!(
+        "    curl -s http://{}/v1/sessions/{}",
+        instance.api,
+        super::demo_flow::session_id(Flow::ClientClose)
+    ));
+    terminal.line(format!(
+        "    curl -s http://{}/metrics | grep farebox_outcomes_total",
+        instance.admin
+    ));
+    terminal.line(format!("    tail {}", stage.cdr_file().display()));
+    terminal.line("    Ctrl-C stops everything and cleans up");
+}
