@@ -287,9 +287,9 @@ pub(crate) struct Encode {
     /// Only the message to this peer
     #[arg(long, value_name = "NAME")]
     pub(crate) peer: Option<String>,
-    /// The configuration; without one, the built-in mapping and example identities
-    #[arg(long, short, value_name = "PATH")]
-    pub(crate) config: Option<PathBuf>,
+    /// The configuration: a file, or a folder of files merged in name order
+    #[arg(long, short, value_name = "PATH", default_value = "/etc/farebox/farebox.yaml")]
+    pub(crate) config: PathBuf,
     /// How much of the bytes to print below the tree
     #[arg(long, value_name = "HOW", default_value = "full")]
     pub(crate) hex: Hex,

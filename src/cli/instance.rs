@@ -11,11 +11,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::dry_run::interfaces;
 use super::exit::{Exit, Failure};
 use super::ports;
 use crate::api;
 use crate::api::backend::Answering;
-use crate::charging::policy::{Policy, Retention};
+use crate::charging::policy::Retention;
 use crate::clock;
 use crate::config::Config;
 use crate::console;
@@ -126,19 +127,6 @@ fn serve(
         };
         api::serve(listener, router, limits, closed).await;
     })
-}
-
-/// The interfaces of the routes that name this peer.
-fn interfaces(policy: &Policy, peer: usize) -> Vec<Interface> {
-    let mut found: Vec<Interface> = policy
-        .routes
-        .iter()
-        .filter(|route| route.peers.contains(&peer))
-        .map(|route| route.interface)
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found
 }
 
 fn names(config: &Config) -> Names {

@@ -12,6 +12,8 @@ mod demo_proof;
 mod demo_report;
 mod demo_stage;
 mod dict;
+mod dry_run;
+mod encode;
 mod exit;
 mod explain;
 mod hex;
@@ -59,12 +61,12 @@ fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
         Command::Decode(args) => decode::run(args, terminal),
         Command::Demo(args) => demo::run(args, terminal),
         Command::Dict(Dict::Show(args)) => dict::show(args, terminal),
+        Command::Encode(args) => encode::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Sim(args) => sim::run(args, terminal),
         Command::Status(args) => status::run(args, terminal),
         Command::Version(args) => version::run(args, terminal),
-        _ => Err(Failure::new(Exit::Failed, "this command is not built in yet")),
     }
 }
 

@@ -51,11 +51,6 @@ impl Terminal {
         self.closed = self.out.write_all(text.as_bytes()).is_err();
     }
 
-    /// Data that must not be touched: binary.
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.closed = self.closed || self.out.as_inner().lock().write_all(bytes).is_err();
-    }
-
     /// Pushes what was written to the reader; long-lived commands call it after each line.
     pub(crate) fn flush(&mut self) {
         self.closed = self.closed || self.out.flush().is_err();

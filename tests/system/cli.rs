@@ -103,3 +103,92 @@ fn usage_and_pages_end_as_documented() {
     let (_, err) = check(&["dict", "show", "Service-Generic-Infomation"], b"", 1);
     assert!(err.contains("did you mean `Service-Generic-Information`?"), "{err}");
 }
+
+/// A configuration in a folder of its own, removed at the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let folder = std::env::temp_dir().join(format!("farebox-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        Folder(folder)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("writable");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const CONFIG: &str = "version: 1
+identity: {host: cg1.ims.example.net, realm: ims.example.net}
+peers:
+  ocs-sim: {address: \"127.0.0.1:13868\", host: ocs-sim.example.net, realm: example.net, applications: [{auth: 4}]}
+  cdf-sim: {address: \"127.0.0.1:13869\", host: cdf-sim.example.net, realm: example.net, applications: [{acct: 3}]}
+routes:
+  - {interface: ch1, peers: [cdf-sim]}
+  - {interface: ch2, peers: [ocs-sim]}
+policy:
+  services:
+    chat: {interfaces: [ch1, ch2], model: scur, rating_group: 700, service_id: 7}
+";
+
+fn example(name: &str) -> String {
+    format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn encode_shows_both_messages_of_a_terminate() {
+    let folder = Folder::new("encode");
+    let config = folder.write("farebox.yaml", CONFIG);
+    let (body, start) = (example("session-terminate.json"), example("session-start.json"));
+    let args = ["encode", "--op", "terminate", &body, "--session", &start, "--config", &config];
+    let (out, _) = check(&args, b"", 0);
+    assert!(out.contains("ACR-Stop  Accounting-Request"), "{out}");
+    assert!(out.contains("CCR-T  Credit-Control-Request"), "{out}");
+    let again = check(&args, b"", 0).0;
+    assert_eq!(out, again, "the same bodies give the same bytes");
+
+    let file = folder.write("out.bin", "");
+    check(&[&args[..], &["-o", &file]].concat(), b"", 0);
+    let (judged, _) = check(&["decode", "--check", &file], b"", 0);
+    assert_eq!(judged.matches("✔ right").count(), 2, "{judged}");
+
+    let (out, _) = check(&[&args[..], &["--peer", "ocs-sim", "--format", "json"]].concat(), b"", 0);
+    let json: serde_json::Value = serde_json::from_str(&out).expect("json");
+    assert_eq!(json["messages"].as_array().map(Vec::len), Some(1), "{out}");
+    assert_eq!(json["messages"][0]["command"], "CCR-T");
+}
+
+#[test]
+fn encode_refuses_what_the_api_refuses() {
+    let folder = Folder::new("encode-refuses");
+    let config = folder.write("farebox.yaml", CONFIG);
+    let body = br#"{"trigger":"bye-received","timestamp":"2025-12-12T10:43:11Z","usages":[]}"#;
+    let (_, err) = check(&["encode", "--op", "terminate", "-", "--config", &config], body, 65);
+    assert!(err.contains("FB1001") && err.contains("did you mean `usage`?"), "{err}");
+    let args = ["encode", "--op", "terminate", "-", "--config", &config, "--peer", "ocs-sm"];
+    let (_, err) = check(&args, body, 78);
+    assert!(err.contains("did you mean `ocs-sim`?"), "{err}");
+}
+
+#[test]
+fn check_points_at_the_line() {
+    let folder = Folder::new("check");
+    let config = folder.write("farebox.yaml", &CONFIG.replace("[cdf-sim]", "[cdf-sin]"));
+    let (out, _) = check(&["check", &config], b"", 78);
+    assert!(out.contains("FB0203") && out.contains("did you mean `cdf-sim`"), "{out}");
+    let config = folder.write("farebox.yaml", CONFIG);
+    check(&["check", "--deny", "warnings", &config], b"", 0);
+    let (out, _) = check(&["config", "show", "--effective", "--config", &config], b"", 0);
+    assert!(out.contains("ok_timeout: 36s"), "{out}");
+    let (_, err) = check(&["run", "--config", "/nonexistent/farebox.yaml"], b"", 78);
+    assert!(err.contains("FAREBOX_CONFIG"), "{err}");
+}

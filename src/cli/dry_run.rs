@@ -1,0 +1,181 @@
+//! The gateway's own engine and routing, fed by hand: what it would send, and nothing is sent.
+//!
+//! Every commit is durable and every request is answered with success, at the instant that the
+//! first trigger names; so the same bodies always give the same bytes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::charging::engine::{CallerId, Engine, Input, Seed};
+use crate::charging::event::{Prefer, Request, Trigger};
+use crate::charging::outcome::Reply;
+use crate::charging::policy::Policy;
+use crate::charging::request::Library;
+use crate::clock::{Now, Wall};
+use crate::config::Config;
+use crate::diameter::{Avp, AvpList, Dictionary, Limits, Message, Value, decode, id, result_code};
+use crate::gateway::step::{Core, Effect, Event, Outgoing};
+use crate::store::{CommitResult, Interface};
+
+/// An engine between a store that never fails and peers that always say yes.
+pub(crate) struct DryRun {
+    core: Core,
+    dictionary: Arc<Dictionary>,
+    policy: Policy,
+    wall: Wall,
+    calls: u64,
+    sent: Vec<Outgoing>,
+    reply: Option<Reply>,
+}
+
+impl DryRun {
+    /// All peers are open; with `only`, no other peer of its interfaces is.
+    pub(crate) fn new(config: &Config, only: Option<usize>, wall: Wall) -> DryRun {
+        let library = Library {
+            dictionary: config.dictionary.clone(),
+            mappings: Arc::new(config.mappings.clone()),
+        };
+        let seed = Seed {
+            random: 1,
+            end_to_end_first: 0,
+            session_high: u32::try_from(wall.secs().max(1)).unwrap_or(u32::MAX),
+            origin_state_id: u32::try_from(wall.secs().max(1)).unwrap_or(u32::MAX),
+        };
+        let engine = Engine::new(Arc::new(config.policy.clone()), library, seed);
+        let mut dry = DryRun {
+            core: Core::new(engine, config.routes.clone()),
+            dictionary: config.dictionary.clone(),
+            policy: config.policy.clone(),
+            wall,
+            calls: 0,
+            sent: Vec::new(),
+            reply: None,
+        };
+        let wanted = only.map(|peer| interfaces(&config.policy, peer));
+        for (peer, facts) in config.peers.iter().enumerate() {
+            let usable = match &wanted {
+                None => true,
+                Some(wanted) => {
+                    Some(peer) == only
+                        || !interfaces(&config.policy, peer).iter().any(|i| wanted.contains(i))
+                }
+            };
+            dry.feed(Event::Peer {
+                peer,
+                usable,
+                origin_host: Some(host_of(&config.policy, peer)),
+                applications: facts
+                    .applications
+                    .iter()
+                    .map(|application| application.id())
+                    .collect(),
+            });
+        }
+        dry
+    }
+
+    /// One trigger: the messages that it makes, in their order, and the reply.
+    pub(crate) fn trigger(&mut self, trigger: Trigger) -> (Vec<Outgoing>, Option<Reply>) {
+        self.calls += 1;
+        self.sent.clear();
+        self.reply = None;
+        let request = Request {
+            trigger,
+            prefer: Prefer::default(),
+            client: String::new(),
+            idempotency_key: None,
+            fingerprint: [0; 32],
+        };
+        let caller = CallerId(self.calls);
+        self.feed(Event::Engine(Input::Trigger { caller, request: Box::new(request) }));
+        (std::mem::take(&mut self.sent), self.reply.take())
+    }
+
+    fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let mut effects = Vec::new();
+            self.core.step(event, Now::ZERO, self.wall, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Persist { batch, .. } => {
+                        let result = CommitResult::Durable;
+                        events.push_back(Event::Engine(Input::Committed { batch, result }));
+                    }
+                    Effect::Lookup { lookup, .. } => {
+                        let found = Input::Found { lookup, key: None, session: None, error: None };
+                        events.push_back(Event::Engine(found));
+                    }
+                    Effect::Send(out) => {
+                        events.extend(self.success(&out).map(Event::Engine));
+                        self.sent.push(out);
+                    }
+                    Effect::Reply { reply, .. } => self.reply = Some(reply),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Sent, and answered 2001.
+    fn success(&self, out: &Outgoing) -> [Input; 2] {
+        let (token, peer) = (out.token, out.peer);
+        let (request, _) = decode(&out.bytes, &self.dictionary, &Limits::default());
+        let mut answer = Message::answer_to(&request.header);
+        let copied = [
+            id::SESSION_ID,
+            id::AUTH_APPLICATION_ID,
+            id::ACCT_APPLICATION_ID,
+            id::CC_REQUEST_TYPE,
+            id::CC_REQUEST_NUMBER,
+            id::ACCOUNTING_RECORD_TYPE,
+            id::ACCOUNTING_RECORD_NUMBER,
+        ];
+        for wanted in copied {
+            answer.avps.extend(request.find(wanted).cloned());
+        }
+        answer.push(Avp::u32(id::RESULT_CODE, result_code::SUCCESS));
+        let host = host_of(&self.policy, peer);
+        let realm = self.policy.peers.get(peer).map(|peer| peer.realm.clone()).unwrap_or_default();
+        answer.push(Avp::new(id::ORIGIN_HOST, Value::DiameterIdentity(host)));
+        answer.push(Avp::new(id::ORIGIN_REALM, Value::DiameterIdentity(realm)));
+        for service in request.all(id::MULTIPLE_SERVICES_CREDIT_CONTROL) {
+            answer.avps.extend(granted(service));
+        }
+        let bytes = answer.encode(&self.dictionary);
+        let round_trip = Duration::ZERO;
+        [
+            Input::Sent { token, peer },
+            Input::Answer { token, peer, hop_by_hop: 0, bytes, round_trip },
+        ]
+    }
+}
+
+/// What was requested for a rating group is granted.
+fn granted(service: &Avp) -> Option<Avp> {
+    let members = service.members()?;
+    let requested = members.group(id::REQUESTED_SERVICE_UNIT)?;
+    let mut grant = vec![Avp::group(id::GRANTED_SERVICE_UNIT, requested.to_vec())];
+    grant.extend(members.find(id::RATING_GROUP).cloned());
+    grant.push(Avp::u32(id::RESULT_CODE, result_code::SUCCESS));
+    Some(Avp::group(id::MULTIPLE_SERVICES_CREDIT_CONTROL, grant))
+}
+
+/// The peer's DiameterIdentity; one that is not pinned gets its name.
+fn host_of(policy: &Policy, peer: usize) -> String {
+    policy
+        .peers
+        .get(peer)
+        .map(|peer| peer.host.clone().unwrap_or_else(|| peer.name.clone()))
+        .unwrap_or_default()
+}
+
+/// The interfaces of the routes that name this peer.
+pub(crate) fn interfaces(policy: &Policy, peer: usize) -> Vec<Interface> {
+    let routes = policy.routes.iter().filter(|route| route.peers.contains(&peer));
+    let found: BTreeMap<u8, Interface> = routes
+        .map(|route| (u8::from(route.interface == Interface::Ch2), route.interface))
+        .collect();
+    found.into_values().collect()
+}
