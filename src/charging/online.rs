@@ -8,7 +8,7 @@ use super::counters::UnitKind;
 use super::credit_control::{Event, Row, State, Step, find};
 use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{RatingGroupRef, Units};
-use super::outcome::{MappingProblem, Outcome, ServiceAdvice};
+use super::outcome::{Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
 use super::reading::Reading;
 use super::record::{Command, Reported};
@@ -291,7 +291,11 @@ impl Engine {
             }
         }
         let told = change.slot.session.brief(id).is_some_and(|brief| brief.decision.is_some());
-        let decision = self.decision(change, id, event, row, reading);
+        let decision = if event == Event::Success && self.unattended(change, id) {
+            Decision::new(Outcome::Denied, Basis::FailurePolicy, ServiceAdvice::Block)
+        } else {
+            self.decision(change, id, event, row, reading)
+        };
         // Told at Tx already: what the window's end adds is for the record, not for the caller.
         if !(told && matches!(event, Event::TxExpired | Event::CannotSend)) {
             self.decide(change, id, decision);
@@ -300,6 +304,19 @@ impl Engine {
             self.conclude(change, id, state);
             self.after_leg(change, id, event, reading);
         }
+    }
+
+    /// A CCR-I found at start was granted and nobody waits for it: it is closed as after a late 2001.
+    fn unattended(&self, change: &Change, id: RecordId) -> bool {
+        let initial = self
+            .records
+            .get(&id)
+            .is_some_and(|record| record.recovered && record.command == Command::CcrInitial);
+        let slot = &change.slot;
+        let waits = slot.waiters.iter().any(|waiter| {
+            slot.session.calls.iter().any(|c| c.id == waiter.call && c.ccr == Some(id))
+        });
+        initial && !waits && slot.session.closing.is_none()
     }
 
     /// Writes down what a request's caller is told.

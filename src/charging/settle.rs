@@ -28,17 +28,29 @@ impl Engine {
         }
         let closing_only = record.closing_only;
         self.leg_event(change, id, Event::WindowOver, None);
-        if command == Command::CcrTermination && !closing_only {
-            if let Some(brief) = change.slot.session.brief_mut(id) {
-                brief.failed = true;
-            }
-            let uncovered = change.slot.session.counters.iter().any(|c| !c.uncovered().is_zero());
-            if !self.policy.termination.backup_accounting && uncovered {
-                self.conclude(change, id, RecordState::Dead);
-                let words = "no answer inside termination.settle_within".to_owned();
-                self.alarm(Alarm::Dead, Some(id), words);
-            }
+        if closing_only || command == Command::CcrInitial {
+            return;
         }
+        if let Some(brief) = change.slot.session.brief_mut(id) {
+            brief.failed = true;
+        }
+        let uncovered = change.slot.session.counters.iter().any(|c| !c.uncovered().is_zero());
+        if !self.policy.termination.backup_accounting && uncovered {
+            self.conclude(change, id, RecordState::Dead);
+            let words = "no answer inside termination.settle_within".to_owned();
+            self.alarm(Alarm::Dead, Some(id), words);
+        }
+    }
+
+    /// Units that no backup record can carry: the session's last CCR becomes a dead letter.
+    fn dead_letter(&mut self, change: &mut Change, words: String) {
+        let ccrs = change.slot.session.records.iter().rev();
+        let last = ccrs.filter(|brief| brief.command.interface() == Interface::Ch2).next();
+        let last = last.map(|brief| brief.id).filter(|id| self.records.contains_key(id));
+        if let Some(id) = last {
+            self.conclude(change, id, RecordState::Dead);
+        }
+        self.alarm(Alarm::Dead, last, words);
     }
 
     /// Writes the backup record of a closed session whose leg left units unreported.
@@ -66,7 +78,7 @@ impl Engine {
         }
         let Some(route) = self.route(Interface::Ch1, &change.slot.session.content) else {
             let words = format!("no ch1 route for the backup record: {:?}", moment.backup);
-            self.alarm(Alarm::Dead, None, words);
+            self.dead_letter(change, words);
             return;
         };
         let session_id = self.diameter_session_id(change.slot.session.subject.id());
@@ -88,9 +100,7 @@ impl Engine {
                 change.slot.session.backup = Some(id);
                 self.send(change, id, "first");
             }
-            Err(problems) => {
-                self.alarm(Alarm::Dead, None, format!("backup record: {problems:?}"));
-            }
+            Err(problems) => self.dead_letter(change, format!("backup record: {problems:?}")),
         }
     }
 

@@ -1040,6 +1040,44 @@ fn w_14_fq_08_a_restart_goes_on_with_t_and_the_same_ids() {
 }
 
 #[test]
+fn a_start_that_nobody_waits_for_after_a_restart_is_closed_again() {
+    let mut world = World::new();
+    let body = start("s1", "chat", world.wall);
+    world.call(body.clone());
+    world.restart();
+    world.peer(OCS_A, true);
+    world.peer(CDF_A, true);
+    world.sent[0].answered = true;
+    world.sent[1].answered = true;
+    world.grant();
+    let close = world.only(Command::CcrTermination).clone();
+    assert_eq!((close.number(), used_units(&close)), (1, (0, 0)));
+    world.cca(2001);
+    world.aca(2001);
+    world.aca(2001);
+    assert_eq!(world.session("s1").state, SessionState::Ended);
+    let again = world.call(body);
+    assert_eq!(world.answer(again).outcome, Outcome::Denied);
+    world.conserved();
+}
+
+#[test]
+fn without_a_ch1_route_uncovered_units_are_a_dead_letter() {
+    let mut policy = policy();
+    policy.routes.truncate(1);
+    let mut world = World::with(policy);
+    world.start("s1", "online-only");
+    world.cca(2001);
+    world.terminate("s1", ByeReceived, seconds(311));
+    world.pass(7 * S);
+    assert!(world.alarms().contains(&Alarm::Dead));
+    let view = world.session("s1");
+    assert_eq!(view.records.last().map(|r| r.state), Some(RecordState::Dead));
+    assert_eq!(view.outcome, Outcome::Unverified);
+    world.conserved();
+}
+
+#[test]
 fn a_restart_continues_the_window_of_a_lost_termination() {
     let mut world = open();
     world.terminate("s1", ByeReceived, used(311, 14));

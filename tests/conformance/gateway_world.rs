@@ -208,6 +208,8 @@ impl World {
     /// The process dies and starts again on the same store; every peer is closed.
     pub(crate) fn restart(&mut self) {
         self.seed += 1;
+        // Counters begin anew with the process.
+        self.facts.retain(|fact| !matches!(fact, Fact::Record { .. }));
         self.core = core(&self.policy, self.seed);
         let found = self.store.recover().expect("the store is readable");
         let mut effects = Vec::new();
