@@ -150,7 +150,7 @@ pub enum Verb {
     Close,
     /// As `Close`, with a TCP reset.
     Reset,
-    /// No new connections, and the present ones close.
+    /// No new connections, and the present ones are reset.
     RefuseConnections,
     /// DWRs are not answered.
     DwrSilence,
@@ -414,7 +414,8 @@ fn timed(verb: &Verb, fault: &Fault) -> Option<Due> {
     match verb {
         Verb::Close if !fault.is_for_requests() => Some(Due::End(End::Close)),
         Verb::Reset if !fault.is_for_requests() => Some(Due::End(End::Reset)),
-        Verb::RefuseConnections => Some(Due::End(End::Close)),
+        // As if the process had died: no goodbye.
+        Verb::RefuseConnections => Some(Due::End(End::Reset)),
         Verb::Dpr(cause) => Some(Due::Dpr(*cause)),
         Verb::Rar(sessions, rating_group) => Some(Due::Rar(sessions.clone(), *rating_group)),
         Verb::Asr(sessions) => Some(Due::Asr(sessions.clone())),
@@ -530,7 +531,7 @@ mod tests {
         assert_eq!([19, 20, 49, 50].map(refuses), [false, true, true, false]);
         assert_eq!(faults.due(start), []);
         let then = start + Duration::from_secs(20);
-        assert_eq!(faults.due(then), [Due::End(End::Close)]);
+        assert_eq!(faults.due(then), [Due::End(End::Reset)]);
         assert_eq!(faults.due(then), []);
         assert_eq!(faults.next_timeout(then), Some(start + Duration::from_secs(50)));
         assert_eq!(faults.next_timeout(start + Duration::from_secs(50)), None);

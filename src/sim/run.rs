@@ -35,6 +35,9 @@ use super::server::{Act, Charging, Latency, PeerAnswer, Server};
 /// Answers that can wait at a time; beyond that a delayed answer goes at once.
 const DELAYED_MAX: usize = 100_000;
 
+/// Connections from one address: a test bench is one address.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_000;
+
 /// How often silent sessions are looked for.
 const EXPIRY_TICK: Duration = Duration::from_secs(1);
 
@@ -419,6 +422,7 @@ async fn start<C: Charging + Send + 'static>(
     let config = ServerConfig {
         applications: vec![application],
         commands: vec![commands],
+        connections_per_address_max: CONNECTIONS_PER_ADDRESS_MAX,
         ..ServerConfig::new(identity, Arc::new(Dictionary::builtin().clone()))
     };
     let mut server = Server::new(options.identity);
@@ -661,7 +665,8 @@ impl<C: Charging + Send + 'static> Housekeeper<C> {
         let refuses = self.shared.server().refuses(now);
         match self.handle.take() {
             Some(handle) if refuses => {
-                self.end_all(End::Close);
+                // Whoever came since is reset too, before anybody can be sent a DPR.
+                self.end_all(End::Reset);
                 handle.shutdown(DisconnectCause::Rebooting).await;
             }
             Some(handle) => self.handle = Some(handle),

@@ -4,5 +4,6 @@ mod api;
 mod cli;
 mod config;
 mod console;
+mod sim;
 mod store;
 mod transport;
