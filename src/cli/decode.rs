@@ -74,7 +74,7 @@ fn frame(bytes: &Bytes, offset: usize, limits: &Limits) -> Result<Bytes, Failure
         ));
     }
     let length = header.length as usize;
-    if length < 20 || length % 4 != 0 {
+    if length < 20 || !length.is_multiple_of(4) {
         return Err(undecodable(
             offset + 1,
             &format!("message length {length} is no multiple of 4 from 20 up"),
