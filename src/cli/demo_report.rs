@@ -62,15 +62,13 @@ impl Played {
             &id[..8]
         ));
         for call in &self.calls {
-            let outcome = call.answer["outcome"].as_str();
-            let problem = call.answer["detail"].as_str().unwrap_or("no JSON");
             terminal.line(format!(
-                "     +{}  POST {:<42} {:<15}  {} {:<10} {:>7.1} ms",
+                "     +{}  POST {:<38} {:<15}  {} {:<26} {:>7.1} ms",
                 seconds(call.at),
                 call.path.replace(id, &id[..8]),
                 call.what,
                 call.status,
-                outcome.unwrap_or(problem),
+                outcome(&call.answer),
                 call.took.as_secs_f64() * 1000.0,
             ));
         }
@@ -91,8 +89,9 @@ impl Played {
         let evidence = &self.evidence;
         let money = |amount: Amount| amount.decimal(Currency::EUR);
         terminal.line(format!(
-            "     debited   {} messages = {} EUR   balance {} → {}   from the OCS's ledger",
+            "     debited   {} messages{} = {} EUR   balance {} → {}   from the OCS's ledger",
             evidence.debited_units(),
+            price(evidence).map(|price| format!(" × {}", money(price))).unwrap_or_default(),
             money(evidence.debited()),
             money(evidence.balance_before),
             money(evidence.balance_after),
@@ -171,6 +170,33 @@ impl Played {
             "problems": self.problems,
         })
     }
+}
+
+/// What the gateway told the CPM server: `granted 600 s`, `debited 311 s, 14 messages`.
+fn outcome(answer: &Value) -> String {
+    let Some(word) = answer["outcome"].as_str() else {
+        return answer["detail"].as_str().unwrap_or("no JSON").to_owned();
+    };
+    let entries = match word {
+        "granted" => answer["grants"].as_array(),
+        "debited" => answer["debit"]["units"].as_array(),
+        // What an unverified terminate shows was debited before it.
+        _ => None,
+    };
+    let mut units = Vec::new();
+    for entry in entries.into_iter().flatten() {
+        let of = |unit: &str| entry["units"][unit].as_u64();
+        units.extend(of("seconds").map(|seconds| format!("{seconds} s")));
+        units.extend(of("messages").map(|messages| format!("{messages} messages")));
+    }
+    format!("{word} {}", units.join(", ")).trim_end().to_owned()
+}
+
+/// The price of a message, if all cost the same.
+fn price(evidence: &Evidence) -> Option<Amount> {
+    let units = i128::from(evidence.debited_units());
+    let total = evidence.debited().0;
+    (units > 0 && total % units == 0).then(|| Amount(total / units))
 }
 
 /// The flow's name on the command line.

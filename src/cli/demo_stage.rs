@@ -1,5 +1,7 @@
 //! The demo's stage: both simulators and a whole gateway, on 127.0.0.1, in a temporary folder.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,8 @@ use super::instance::Instance;
 use super::ports;
 use super::terminal::Terminal;
 use crate::clock;
+use crate::config::Config;
+use crate::diagnostic::Code;
 use crate::sim::cdf::CdfConfig;
 use crate::sim::fault::{Fault, Lost, Verb, When};
 use crate::sim::ledger::{Amount, Movement};
@@ -60,23 +64,43 @@ impl Stage {
     async fn start_in(folder: &Path, terminal: &mut Terminal) -> Result<Stage, Failure> {
         let account = format!("{SUBSCRIBER}=10.00EUR");
         let ocs_config = super::sim::ocs_config(&[account])?;
-        let listen = port("OCS simulator", OCS_PORT, terminal);
-        let options = Options { listen, ..Options::local("ocs-sim.example.net", REALM) };
-        let ocs = OcsServer::start(options, ocs_config)
-            .await
-            .map_err(|error| ports::busy("OCS simulator", listen, &error))?;
-        let listen = port("CDF simulator", CDF_PORT, terminal);
-        let options = Options { listen, ..Options::local("cdf-sim.example.net", REALM) };
-        let cdf = CdfServer::start(options, CdfConfig::default(), Some(folder.join("cdr.ndjson")))
-            .await
-            .map_err(|error| ports::busy("CDF simulator", listen, &error))?;
-        let api = port("gateway's api", API_PORT, terminal);
-        let admin = port("gateway's console", ADMIN_PORT, terminal);
-        let file = folder.join("farebox.yaml");
-        let text = configuration(folder, ocs.local_addr(), cdf.local_addr(), api, admin);
-        std::fs::write(&file, text).map_err(|error| Failure::file(&file, &error))?;
-        let config = config::read_paths(std::slice::from_ref(&file), terminal)?;
-        let instance = Instance::start(config).await?;
+        let ocs = match OcsServer::start(options("ocs-sim", OCS_PORT), ocs_config.clone()).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                note_busy("OCS simulator", OCS_PORT, terminal);
+                OcsServer::start(options("ocs-sim", 0), ocs_config).await
+            }
+            other => other,
+        };
+        let ocs = ocs.map_err(|error| ports::busy("OCS simulator", local(OCS_PORT), &error))?;
+        let out = Some(folder.join("cdr.ndjson"));
+        let cdf_config = CdfConfig::default();
+        let started =
+            CdfServer::start(options("cdf-sim", CDF_PORT), cdf_config.clone(), out.clone());
+        let cdf = match started.await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                note_busy("CDF simulator", CDF_PORT, terminal);
+                CdfServer::start(options("cdf-sim", 0), cdf_config, out).await
+            }
+            other => other,
+        };
+        let cdf = cdf.map_err(|error| ports::busy("CDF simulator", local(CDF_PORT), &error))?;
+        let peers = (ocs.local_addr(), cdf.local_addr());
+        let mut api = API_PORT;
+        let mut admin = ADMIN_PORT;
+        for (what, port) in [("gateway's api", &mut api), ("gateway's console", &mut admin)] {
+            if !ports::is_free(local(*port)) {
+                note_busy(what, *port, terminal);
+                *port = 0;
+            }
+        }
+        let config = configuration(folder, peers, api, admin, terminal)?;
+        let instance = match Instance::start(config).await {
+            // Somebody took the port since it was found free.
+            Err(failure) if failure.code == Some(Code::FB2001) => {
+                Instance::start(configuration(folder, peers, 0, 0, terminal)?).await?
+            }
+            other => other?,
+        };
         let http = Http::new(format!("http://{}", instance.api), Duration::from_secs(10));
         let opened = instance.handle.wait_usable(&["ocs-sim", "cdf-sim"]);
         if tokio::time::timeout(OPEN_WITHIN, opened).await.is_err() {
@@ -142,19 +166,24 @@ impl Stage {
         self.cdf.lose_next_stop();
     }
 
+    /// One per CCR: the ledger pays first from the reservation, then from the balance, and both
+    /// entries name the CCR's units.
     fn debits(&self, flow: Flow) -> Vec<Debit> {
         let suffix = suffix(flow);
         let ledger = self.ocs.ledger();
-        let of_flow = ledger.entries().filter(|entry| {
+        let mut debits: BTreeMap<u32, Debit> = BTreeMap::new();
+        for entry in ledger.entries().filter(|entry| {
             entry.movement == Movement::Debit && entry.cause.session.ends_with(&suffix)
-        });
-        of_flow
-            .map(|entry| Debit {
-                request_number: entry.cause.request_number,
+        }) {
+            let request_number = entry.cause.request_number;
+            let debit = debits.entry(request_number).or_insert(Debit {
+                request_number,
                 units: entry.cause.units,
-                amount: entry.amount,
-            })
-            .collect()
+                amount: Amount::ZERO,
+            });
+            debit.amount = debit.amount + entry.amount;
+        }
+        debits.into_values().collect()
     }
 
     /// The session's lines in the CDF's file; waits a moment for the STOP_RECORD.
@@ -239,38 +268,36 @@ fn belongs(cdr: &Value, flow: Flow) -> bool {
     ends(cdr["sessionId"].as_str()) || cdr["ims"]["chargingId"] == icid
 }
 
-/// The default port, or 0 if somebody has it.
-fn port(what: &str, number: u16, terminal: &mut Terminal) -> SocketAddr {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
-    match ports::is_free(address) {
-        Ok(()) => address,
-        Err(holder) => {
-            let by = holder.map(|name| format!(" by {name}")).unwrap_or_default();
-            terminal.note(format!("{what}: port {number} is in use{by}; a free one is taken"));
-            SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-        }
-    }
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn options(name: &str, port: u16) -> Options {
+    Options { listen: local(port), ..Options::local(&format!("{name}.{REALM}"), REALM) }
+}
+
+fn note_busy(what: &str, port: u16, terminal: &mut Terminal) {
+    let by = ports::holder(local(port)).map(|name| format!(" by {name}")).unwrap_or_default();
+    terminal.note(format!("{what}: port {port} is in use{by}; a free one is taken"));
 }
 
 /// A short guard and a short window, so that nobody waits for a minute.
 fn configuration(
     folder: &Path,
-    ocs: SocketAddr,
-    cdf: SocketAddr,
-    api: SocketAddr,
-    admin: SocketAddr,
-) -> String {
-    format!(
+    (ocs, cdf): (SocketAddr, SocketAddr),
+    api: u16,
+    admin: u16,
+    terminal: &mut Terminal,
+) -> Result<Config, Failure> {
+    let text = format!(
         "version: 1
 identity: {{host: cg1.ims.example.net, realm: ims.example.net}}
 api: {{listen: \"{api}\"}}
 admin: {{listen: \"{admin}\"}}
-store: {{path: {folder:?}}}
+store: {{path: {store:?}}}
 peers:
-  ocs-sim:
-    {{address: \"{ocs}\", host: ocs-sim.example.net, realm: {REALM}, applications: [{{auth: 4}}], timeout: 1s}}
-  cdf-sim:
-    {{address: \"{cdf}\", host: cdf-sim.example.net, realm: {REALM}, applications: [{{acct: 3}}], timeout: 1s}}
+  ocs-sim: {{address: \"{ocs}\", host: ocs-sim.{REALM}, realm: {REALM}, applications: [{{auth: 4}}], timeout: 1s}}
+  cdf-sim: {{address: \"{cdf}\", host: cdf-sim.{REALM}, realm: {REALM}, applications: [{{acct: 3}}], timeout: 1s}}
 routes:
   - {{interface: ch1, peers: [cdf-sim]}}
   - {{interface: ch2, peers: [ocs-sim]}}
@@ -281,8 +308,13 @@ policy:
 termination: {{ok_timeout: 1s, settle_within: 3s}}
 drain: {{timeout: 2s}}
 ",
-        folder = folder.join("store"),
-    )
+        api = local(api),
+        admin = local(admin),
+        store = folder.join("store"),
+    );
+    let file = folder.join("farebox.yaml");
+    std::fs::write(&file, text).map_err(|error| Failure::file(&file, &error))?;
+    config::read_paths(std::slice::from_ref(&file), terminal)
 }
 
 fn temporary_folder() -> Result<PathBuf, Failure> {

@@ -192,3 +192,31 @@ fn check_points_at_the_line() {
     let (_, err) = check(&["run", "--config", "/nonexistent/farebox.yaml"], b"", 78);
     assert!(err.contains("FAREBOX_CONFIG"), "{err}");
 }
+
+/// Runs the demo and returns its object.
+fn demo(args: &[&str], code: i32) -> serde_json::Value {
+    let (out, err) = check(&[&["demo", "--once", "--json"], args].concat(), b"", code);
+    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}\n{out}\n{err}"))
+}
+
+#[test]
+fn x_01_to_x_09_the_demo_charges_every_end_once() {
+    let demo = demo(&[], 0);
+    let flows = demo["flows"].as_array().expect("flows");
+    assert_eq!(flows.len(), 5, "{demo}");
+    for flow in flows {
+        assert_eq!(flow["charged"], true, "{flow}");
+        let exchanges = flow["exchanges"].as_array().expect("exchanges");
+        let count = |name: &str| exchanges.iter().filter(|e| e["command"] == name).count();
+        assert_eq!((count("ACR-STOP"), count("CCR-T")), (1, 1), "{flow}");
+    }
+    assert_eq!(demo["charged"], true);
+}
+
+#[test]
+fn the_demo_notices_a_lost_cdr() {
+    let demo = demo(&["--lose-cdr", "--flow", "client-close"], 3);
+    assert_eq!(demo["charged"], false);
+    let problem = demo["flows"][0]["problems"][0].as_str().expect("a problem");
+    assert!(problem.contains("0 STOP_RECORD"), "{problem}");
+}
