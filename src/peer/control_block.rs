@@ -35,6 +35,7 @@ use super::machine::Side;
 use super::machine::State;
 use super::machine::Waits;
 use super::pending::Pending;
+use super::rate::Rate;
 use super::reconnect;
 use super::watchdog;
 use super::watchdog::Status;
@@ -63,6 +64,7 @@ pub(super) struct Caller {
 pub struct ControlBlock {
     pub(super) config: PeerConfig,
     pub(super) service: Service,
+    pub(super) requests: Option<Rate>,
     pub(super) identity: LocalIdentity,
     pub(super) dictionary: Arc<Dictionary>,
     pub(super) codec: diameter::Limits,
@@ -132,6 +134,10 @@ impl ControlBlock {
                 ..diameter::Limits::default()
             },
             config,
+            // As many as that may come at once: a server that restarts asks about all it has.
+            requests: service
+                .requests_per_second_max
+                .map(|count| Rate::with_burst(count, Duration::from_secs(1))),
             service,
             identity,
             dictionary,

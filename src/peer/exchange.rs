@@ -288,7 +288,7 @@ impl ControlBlock {
         }
         let (side, header, bytes) = (at_hand.side, at_hand.header, at_hand.bytes.clone());
         if header.flags.is_request() {
-            self.process_request(side, &header, bytes, out);
+            self.process_request(side, &header, bytes, now, out);
         } else {
             self.process_answer(&header, bytes, now, out);
         }
@@ -323,10 +323,14 @@ impl ControlBlock {
         side: Side,
         header: &Header,
         bytes: Bytes,
+        now: Now,
         out: &mut Vec<Action>,
     ) {
         if let Some((code, words)) = self.header_fault(header) {
             return self.refuse(side, code, words, None, out);
+        }
+        if self.requests.as_mut().is_some_and(|rate| !rate.take(now)) {
+            return self.refuse(side, result_code::TOO_BUSY, "too many requests", None, out);
         }
         if self.service.checked {
             let (message, problem) = base::first_problem(&bytes, &self.dictionary, &self.codec);

@@ -115,6 +115,8 @@ pub struct Service {
     pub commands: Vec<(u32, u32)>,
     /// Dictionary and grammar are applied, and faults answered with their code (H-25, R-18).
     pub checked: bool,
+    /// More than so many a second are answered 3004 (SEC-06); `None`: no limit.
+    pub requests_per_second_max: Option<u32>,
     /// A request for another host or realm is answered 3002 or 3003.
     pub for_us_only: bool,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 
-/// A burst may take this much of the rate in advance.
+/// A burst of our own requests may take this much of the rate in advance.
 const BURST: Duration = Duration::from_millis(100);
 
 /// The generic cell rate algorithm: one number, no timer.
@@ -19,8 +19,13 @@ pub struct Rate {
 impl Rate {
     /// So many a second; 0 is read as 1.
     pub fn per_second(count: u32) -> Rate {
+        Rate::with_burst(count, BURST)
+    }
+
+    /// As [`Rate::per_second`]; `burst` of time may be taken in advance.
+    pub fn with_burst(count: u32, burst: Duration) -> Rate {
         let interval = Duration::from_secs(1) / count.max(1);
-        Rate { interval, burst: BURST.max(interval), due: Now::ZERO }
+        Rate { interval, burst: burst.max(interval), due: Now::ZERO }
     }
 
     /// Takes one, if the rate has room for it.

@@ -17,6 +17,9 @@ use crate::peer::{DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState};
 use super::connection::{Command, Connection, Control, Newcomer, Owner};
 use super::{EventSink, Outgoing, PeerEvent, Refused};
 
+/// RAR and ASR of one peer.
+const REQUESTS_PER_SECOND_MAX: u32 = 100;
+
 /// Orders that may wait.
 const ORDERS: usize = 16;
 
@@ -79,6 +82,7 @@ fn service() -> Service {
             (application::CREDIT_CONTROL, command::ABORT_SESSION),
         ],
         checked: true,
+        requests_per_second_max: Some(REQUESTS_PER_SECOND_MAX),
         for_us_only: true,
     }
 }

@@ -10,9 +10,12 @@ use farebox::diameter::{
     Address, Avp, AvpId, Dictionary, Header, Message, command, id, result_code,
 };
 use farebox::peer::control_block::{Action, ControlBlock, Input, Service};
+use farebox::peer::jitter::Jitter;
 use farebox::peer::machine::Side;
 use farebox::peer::pending::Mixed;
-use farebox::peer::{Application, DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState};
+use farebox::peer::{
+    Application, DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState, base,
+};
 
 const LOCAL: Address = Address::Ipv4([127, 0, 0, 1]);
 
@@ -49,6 +52,7 @@ fn service() -> Service {
     Service {
         commands: vec![(4, command::RE_AUTH), (4, command::ABORT_SESSION)],
         checked: true,
+        requests_per_second_max: Some(100),
         for_us_only: true,
     }
 }
@@ -494,7 +498,7 @@ fn f_20_a_second_connection_is_rejected_and_the_first_one_probed() {
 #[test]
 fn w_11_a_dwr_is_answered_in_every_open_status() {
     let mut world = World::open();
-    let dwr = farebox::peer::base::dwr(&LocalIdentity::new("ocs.example", "example"), 1, 2);
+    let dwr = base::dwr(&LocalIdentity::new("ocs.example", "example"), 1, 2);
     receive(&mut world, &dwr);
     let dwa = world.written(0).pop().expect("a DWA");
     assert_eq!((dwa.header.code, dwa.unsigned32(id::RESULT_CODE)), (280, Some(2001)));
@@ -576,7 +580,7 @@ fn w_11_a_dwr_is_answered_in_reopen_and_other_requests_are_thrown_away() {
     world.nodes[0].told.clear();
     receive(&mut world, &rar());
     assert!(world.asked(0).is_empty() && world.written(0).is_empty(), "WD-07");
-    let dwr = farebox::peer::base::dwr(&LocalIdentity::new("ocs.example", "example"), 1, 2);
+    let dwr = base::dwr(&LocalIdentity::new("ocs.example", "example"), 1, 2);
     receive(&mut world, &dwr);
     assert_eq!(world.written(0).len(), 1);
 }
@@ -632,7 +636,7 @@ fn p_27_after_a_dpr_nothing_new_is_sent_and_answers_are_read() {
     world.ccr(2);
     let request = world.asked(1)[0].clone();
     let identity = LocalIdentity::new("ocs.example", "example");
-    let dpr = farebox::peer::base::dpr(&identity, DisconnectCause::Busy, 1, 2);
+    let dpr = base::dpr(&identity, DisconnectCause::Busy, 1, 2);
     receive(&mut world, &dpr);
     assert_eq!(world.states()[0], PeerState::Closing);
     let dpa = world.written(0).pop().expect("a DPA");
@@ -656,7 +660,7 @@ fn p_26_reconnection_follows_the_disconnect_cause() {
     ] {
         let mut world = World::open();
         let identity = LocalIdentity::new("ocs.example", "example");
-        receive(&mut world, &farebox::peer::base::dpr(&identity, cause, 1, 2));
+        receive(&mut world, &base::dpr(&identity, cause, 1, 2));
         world.give(0, disconnected(Side::Initiator));
         let due = world.nodes[0].block.next_timeout().expect("a timer").since(world.now);
         assert!(due >= secs(least) && due <= secs(most), "{cause:?}: {due:?}");
@@ -877,7 +881,7 @@ fn r_12_nothing_is_said_to_a_broken_answer() {
 #[test]
 fn fm_08_a_flood_of_dwr_closes() {
     let mut world = World::open();
-    let dwr = farebox::peer::base::dwr(&LocalIdentity::new("ocs.example", "example"), 1, 2);
+    let dwr = base::dwr(&LocalIdentity::new("ocs.example", "example"), 1, 2);
     for _ in 0..10 {
         receive(&mut world, &dwr);
     }
@@ -905,7 +909,7 @@ fn fm_09_a_risen_origin_state_id_is_told() {
     let mut identity = LocalIdentity::new("ocs.example", "example");
     for (state_id, told) in [(10, 0), (11, 1), (11, 1), (9, 1), (12, 2)] {
         identity.origin_state_id = state_id;
-        receive(&mut world, &farebox::peer::base::dwr(&identity, 1, 2));
+        receive(&mut world, &base::dwr(&identity, 1, 2));
         let rose = world.facts(0);
         let rose = rose.iter().filter(|fact| matches!(fact, Fact::PeerRestarted { .. })).count();
         assert_eq!(rose, told, "after {state_id}");
@@ -935,6 +939,79 @@ fn the_window_bounds_what_is_sent() {
     world.give(0, Input::Release(1));
     world.ccr(4);
     assert_eq!(world.asked(1).len(), 3);
+}
+
+#[test]
+fn sec_06_more_than_100_requests_a_second_are_too_many() {
+    let mut world = World::open();
+    for _ in 0..1000 {
+        receive(&mut world, &rar());
+    }
+    assert_eq!(world.asked(0).len(), 100);
+    let codes: Vec<Option<u32>> =
+        world.written(0).iter().map(|answer| answer.unsigned32(id::RESULT_CODE)).collect();
+    assert_eq!(codes, vec![Some(result_code::TOO_BUSY); 900]);
+    world.pass(secs(1));
+    receive(&mut world, &rar());
+    assert_eq!(world.asked(0).len(), 101);
+    assert_eq!(world.states()[0], PeerState::Open);
+}
+
+#[test]
+fn no_octets_and_no_order_of_inputs_break_a_control_block() {
+    let good = [
+        cer_of("ocs.example"),
+        ccr(1),
+        rar().encode(Dictionary::builtin()),
+        base::dwr(&LocalIdentity::new("ocs.example", "example"), 1, 2).encode_as_is(),
+        base::dpr(&LocalIdentity::new("ocs.example", "example"), DisconnectCause::Busy, 1, 2)
+            .encode_as_is(),
+    ];
+    for seed in 0..200u64 {
+        let mut random = Jitter::new(seed);
+        let config = config("ocs", "ocs.example", Some("ocs.example:3868"));
+        let mut node = node(config, service(), "cg.example", seed);
+        let (mut now, mut out) = (Now::ZERO, Vec::new());
+        for token in 0..300 {
+            let mut bytes = good[random.bits() as usize % good.len()].to_vec();
+            // Answers as well as requests, and every octet may be wrong.
+            bytes[4] ^= (random.bits() as u8) & 0x80;
+            for _ in 0..random.bits() % 4 {
+                let at = random.bits() as usize % bytes.len();
+                bytes[at] = random.bits() as u8;
+            }
+            let bytes = Bytes::from(bytes);
+            let side =
+                if random.bits().is_multiple_of(2) { Side::Initiator } else { Side::Responder };
+            let input = match random.bits() % 12 {
+                0 => Input::Start,
+                1 => Input::Connected(vec![LOCAL]),
+                2 => Input::NotConnected("refused".into()),
+                3 => {
+                    Input::Incoming { cer: cer_of("ocs.example"), local: vec![], from: "x".into() }
+                }
+                4 => Input::Incoming { cer: bytes, local: vec![], from: "x".into() },
+                5 => disconnected(side),
+                6 | 7 => Input::Send { token, bytes: ccr(1), retransmit: false },
+                8 => Input::Timeout,
+                9 if token > 250 => Input::Stop(DisconnectCause::Rebooting),
+                _ => Input::Received(side, bytes),
+            };
+            now = now + Duration::from_millis(random.bits() % 4000);
+            let usable = node.block.is_usable();
+            node.block.handle(input, now, &mut out);
+            let sent = out.iter().any(|action| matches!(action, Action::Transmit { .. }));
+            assert!(usable || !sent, "seed {seed}: a request left before Open");
+            assert!(node.block.in_window() <= 500);
+            out.clear();
+        }
+    }
+}
+
+fn cer_of(host: &str) -> Bytes {
+    let identity = LocalIdentity::new(host, "example");
+    farebox::peer::capabilities::cer(&identity, Application::DEFAULT, &[LOCAL], 1, 2)
+        .encode(Dictionary::builtin())
 }
 
 #[test]

@@ -55,6 +55,7 @@ fn check(peer: &str, events: &[Event], took: &[&'static str], actions: &[Action]
 const OPEN_I: &[Event] = &[Start, IRcvConnAck, IRcvCea];
 const OPEN_R: &[Event] = &[RConnCer];
 const ELECT: &[Event] = &[Start, RConnCer];
+const CLOSING_I: &[Event] = &[Start, IRcvConnAck, IRcvCea, Stop];
 const RETURNS: &[Event] = &[Start, IRcvConnAck, RConnCer];
 
 fn after(before: &[Event], event: Event) -> Vec<Event> {
@@ -159,7 +160,7 @@ stories! {
     psm_38_ours_goes_after_open: STRONG, OPEN_I, IPeerDisc
         => ["PSM-38"], [DROP_I, WAS_OPEN], Closed;
 
-    psm_39_the_receiver_of_a_dpa_closes_ours: STRONG, &[Start, IRcvConnAck, IRcvCea, Stop], IRcvDpa
+    psm_39_the_receiver_of_a_dpa_closes_ours: STRONG, CLOSING_I, IRcvDpa
         => ["PSM-39"], [DROP_I, WAS_OPEN], Closed;
     psm_40_the_receiver_of_a_dpa_closes_theirs: STRONG, &[RConnCer, Stop], RRcvDpa
         => ["PSM-40"], [DROP_R, WAS_OPEN], Closed;
@@ -175,19 +176,59 @@ stories! {
         => ["PSM-44x"], [Action::ProcessCea, DROP_I, DROP_R, NOT_OPENED], Closed;
     psm_45x_a_cea_that_refuses_us_leaves_their_connection: STRONG, RETURNS, IRcvBadCea
         => ["PSM-45x"], [Action::ProcessCea, DROP_I, Action::SendCea, Action::Opened(Responder)], ROpen;
+    psm_46x_another_message_leaves_their_connection: STRONG, RETURNS, IRcvNonCea
+        => ["PSM-46x"], [DROP_I, Action::SendCea, Action::Opened(Responder)], ROpen;
     psm_47x_nothing_may_follow_a_cer: STRONG, ELECT, RRcvEarly
         => ["PSM-47x"], [DROP_R], WaitConnAck;
     psm_48x_nothing_may_follow_a_cer_in_an_election: STRONG, RETURNS, RRcvEarly
         => ["PSM-48x"], [DROP_R], WaitICea;
+    psm_49x_stop_in_closed_changes_nothing: STRONG, &[], Stop => ["PSM-49x"], [], Closed;
+    psm_50x_stop_stops_dialling: STRONG, &[Start], Stop
+        => ["PSM-50x"], [DROP_I, NOT_OPENED], Closed;
     psm_51x_stop_before_open_drops_the_attempt: STRONG, &[Start, IRcvConnAck], Stop
         => ["PSM-51x"], [DROP_I, DROP_R, NOT_OPENED], Closed;
+    psm_52x_stop_drops_dial_and_newcomer: STRONG, ELECT, Stop
+        => ["PSM-52x"], [DROP_I, DROP_R, NOT_OPENED], Closed;
+    psm_53x_stop_drops_both_connections: STRONG, RETURNS, Stop
+        => ["PSM-53x"], [DROP_I, DROP_R, NOT_OPENED], Closed;
+    psm_54x_a_second_cer_on_theirs_is_refused: STRONG, OPEN_R, RRcvCer
+        => ["PSM-54x"], [Action::RefuseCer(Responder)], ROpen;
     psm_55x_a_cer_on_an_open_connection_is_refused: STRONG, OPEN_I, IRcvCer
         => ["PSM-55x"], [Action::RefuseCer(Initiator)], IOpen;
+    psm_56x_a_stray_cea_on_theirs_is_discarded: STRONG, OPEN_R, RRcvCea
+        => ["PSM-56x"], [Action::Discard], ROpen;
+    psm_57x_a_second_cea_is_discarded: STRONG, OPEN_I, IRcvCea
+        => ["PSM-57x"], [Action::Discard], IOpen;
+    psm_58x_a_stray_dpa_on_theirs_is_discarded: STRONG, OPEN_R, RRcvDpa
+        => ["PSM-58x"], [Action::Discard], ROpen;
+    psm_59x_a_stray_dpa_on_ours_is_discarded: STRONG, OPEN_I, IRcvDpa
+        => ["PSM-59x"], [Action::Discard], IOpen;
+    psm_60x_an_answer_on_theirs_after_the_dpr_is_still_processed: STRONG, &[RConnCer, Stop], RRcvMessage
+        => ["PSM-60x"], [Action::Process], Closing;
     psm_61x_an_answer_after_the_dpr_is_still_processed: STRONG,
-        &[Start, IRcvConnAck, IRcvCea, Stop], IRcvMessage
+        CLOSING_I, IRcvMessage
         => ["PSM-61x"], [Action::Process], Closing;
-    psm_67x_crossing_dprs_are_both_answered: STRONG, &[Start, IRcvConnAck, IRcvCea, Stop], IRcvDpr
+    psm_62x_a_dwr_on_theirs_while_closing_is_answered: STRONG, &[RConnCer, Stop], RRcvDwr
+        => ["PSM-62x"], [Action::ProcessDwr, Action::SendDwa(Responder)], Closing;
+    psm_63x_a_dwr_on_ours_while_closing_is_answered: STRONG, CLOSING_I, IRcvDwr
+        => ["PSM-63x"], [Action::ProcessDwr, Action::SendDwa(Initiator)], Closing;
+    psm_64x_a_dwa_on_theirs_while_closing: STRONG, &[RConnCer, Stop], RRcvDwa
+        => ["PSM-64x"], [Action::ProcessDwa], Closing;
+    psm_65x_a_dwa_on_ours_while_closing: STRONG, CLOSING_I, IRcvDwa
+        => ["PSM-65x"], [Action::ProcessDwa], Closing;
+    psm_66x_crossing_dprs_on_theirs_are_both_answered: STRONG, &[RConnCer, Stop], RRcvDpr
+        => ["PSM-66x"], [Action::SendDpa(Responder)], Closing;
+    psm_67x_crossing_dprs_are_both_answered: STRONG, CLOSING_I, IRcvDpr
         => ["PSM-67x"], [Action::SendDpa(Initiator)], Closing;
+    psm_68x_a_cer_on_theirs_while_closing_is_discarded: STRONG, &[RConnCer, Stop], RRcvCer
+        => ["PSM-68x"], [Action::Discard], Closing;
+    psm_69x_a_cer_on_ours_while_closing_is_discarded: STRONG, CLOSING_I, IRcvCer
+        => ["PSM-69x"], [Action::Discard], Closing;
+    psm_70x_a_cea_on_theirs_while_closing_is_discarded: STRONG, &[RConnCer, Stop], RRcvCea
+        => ["PSM-70x"], [Action::Discard], Closing;
+    psm_71x_a_cea_on_ours_while_closing_is_discarded: STRONG, CLOSING_I, IRcvCea
+        => ["PSM-71x"], [Action::Discard], Closing;
+    psm_73x_a_second_stop_changes_nothing: STRONG, CLOSING_I, Stop => ["PSM-73x"], [], Closing;
     psm_72x_a_new_connection_is_rejected_while_closing: STRONG, &[RConnCer, Stop], RConnCer
         => ["PSM-72x"], [Action::Reject], Closing;
 }

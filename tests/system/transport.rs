@@ -483,6 +483,68 @@ async fn f_18_a_reset_gives_requests_back_and_the_peer_comes_back() {
 }
 
 #[tokio::test]
+async fn fn_01_a_reset_after_every_octet_of_an_answer_answers_or_gives_back_never_both() {
+    let (listener, address) = listener().await;
+    let mut config = config(&address);
+    // Each octet has a client of its own, and none comes back.
+    config.reconnect_initial = Duration::from_secs(30);
+    let whole = cca(&ccr(1)).len();
+    for octets in (0..=whole).step_by(3).chain([whole - 1, whole]) {
+        let mut client = Client::start(config.clone());
+        let mut script = Script::opened(&listener).await;
+        client.usable().await;
+        client.send(1);
+        let answer = cca(&script.request().await);
+        script.raw(&answer[..octets]).await;
+        if octets == whole {
+            assert_eq!(client.answer().await.0, 1);
+        }
+        script.socket.set_zero_linger().expect("set");
+        drop(script);
+        let lost = client
+            .wait("end", |event| match event {
+                PeerEvent::Lost { token, sent, .. } => Some(Some((token, sent))),
+                PeerEvent::State { state: PeerState::Down, .. } => Some(None),
+                _ => None,
+            })
+            .await;
+        let expected = (octets < whole).then_some((1, true));
+        assert_eq!(lost, expected, "after {octets} of {whole} octets");
+        client.handle.shutdown(DisconnectCause::Rebooting);
+    }
+}
+
+#[tokio::test]
+async fn fn_01_a_reset_after_every_octet_of_the_cea_is_survived() {
+    let (listener, address) = listener().await;
+    let mut config = config(&address);
+    config.reconnect_initial = Duration::from_millis(1);
+    config.reconnect_max = Duration::from_millis(1);
+    let mut client = Client::start(config);
+    let local = farebox::diameter::Address::Ipv4([127, 0, 0, 1]);
+    for octets in 0.. {
+        let mut script = Script::accept(&listener).await;
+        let cer = script.read().await.expect("a CER");
+        let cea = capabilities::cea(
+            &cer.header,
+            &them(),
+            Application::DEFAULT,
+            std::slice::from_ref(&local),
+            None,
+        )
+        .encode(Dictionary::builtin());
+        script.raw(&cea[..octets]).await;
+        if octets == cea.len() {
+            client.usable().await;
+            break;
+        }
+        script.socket.set_zero_linger().expect("set");
+        drop(script);
+        client.state(PeerState::Down).await;
+    }
+}
+
+#[tokio::test]
 async fn w_06_w_07_a_silent_peer_is_suspect_and_then_closed() {
     let (listener, address) = listener().await;
     let mut config = config(&address);
