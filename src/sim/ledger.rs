@@ -304,7 +304,7 @@ pub struct Entry {
 /// What a debit took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Debited {
-    /// Taken from reservation and balance.
+    /// Taken from the balance.
     pub paid: Amount,
     /// What the account could not cover.
     pub uncovered: Amount,
@@ -442,28 +442,17 @@ impl Ledger {
         held.amount
     }
 
-    /// Takes `amount`: from the cause's reservation first, then from what is available.
+    /// Takes `amount` in one entry, subscriber to revenue, after giving back what the cause's
+    /// (session, rating group) holds.
     ///
     /// Never below zero: what the account cannot cover is reported back (RFC 8506, 9.1:
     /// used units "are deducted, if possible").
     pub fn debit(&mut self, cause: Cause, subscriber: &Arc<str>, amount: Amount) -> Debited {
-        let key = (cause.session.clone(), cause.rating_group);
-        let held = self.reservation(&cause.session, cause.rating_group);
-        let from_held = amount.min(held);
-        if from_held > Amount::ZERO {
-            if let Some(reservation) = self.reservations.get_mut(&key) {
-                reservation.amount = reservation.amount - from_held;
-            }
-            let from = Account::Reserved(subscriber.clone());
-            self.post(cause.clone(), Movement::Debit, from, Account::Revenue, from_held);
-        }
-        let rest = amount - from_held;
-        let from_balance = rest.min(self.available(subscriber)).max(Amount::ZERO);
-        if from_balance > Amount::ZERO {
-            let from = Account::Subscriber(subscriber.clone());
-            self.post(cause, Movement::Debit, from, Account::Revenue, from_balance);
-        }
-        Debited { paid: from_held + from_balance, uncovered: rest - from_balance }
+        self.release(cause.clone());
+        let paid = amount.min(self.available(subscriber)).max(Amount::ZERO);
+        let from = Account::Subscriber(subscriber.clone());
+        self.post(cause, Movement::Debit, from, Account::Revenue, paid);
+        Debited { paid, uncovered: amount - paid }
     }
 
     /// Pays `amount` back.

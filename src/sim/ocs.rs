@@ -406,9 +406,8 @@ impl Ocs {
         meter.paid = meter.paid.saturating_add(units);
         meter.granted = Units::default();
         let cause = cause(ccr, service, &tariff, units, now);
-        let debited = self.ledger.debit(cause.clone(), &session.subscriber, due);
+        let debited = self.ledger.debit(cause, &session.subscriber, due);
         session.cost = session.cost + debited.paid;
-        self.ledger.release(cause);
         if debited.uncovered > Amount::ZERO {
             let detail = "the account does not cover what was used";
             return Verdict::Refused(Refusal::new(result_code::CREDIT_LIMIT_REACHED, detail));
