@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::engine::{
     Action, CallerId, Checked, END_TO_END_COUNTER, Engine, Fact, Reserving, Timer, Work, encode,
     interface_index,
 };
 use super::event::Request;
+use super::io::{Notice, RequestId};
 use super::outcome::{Refusal, Reply};
 use super::record::Record;
 use super::session::Session;
@@ -75,6 +78,8 @@ pub(super) enum Effect {
     Send(RecordId, &'static str),
     Reply(CallerId, Reply),
     Unmarked(RecordId),
+    Respond(RequestId, Bytes),
+    Notify(Notice),
 }
 
 pub(super) struct Commit {
@@ -146,6 +151,9 @@ impl Engine {
     pub(super) fn finish(&mut self, mut change: Change) {
         self.settle_calls(&mut change);
         let key = change.slot.session.key.clone();
+        if let Some(ro) = &change.slot.session.ro {
+            self.ro_sessions.insert(ro.session_id.clone(), key.clone());
+        }
         if !change.dirty {
             self.sessions.insert(key.clone(), change.slot);
             self.effects(&key, change.effects);
@@ -306,7 +314,7 @@ impl Engine {
                         record.unmarking = false;
                     }
                 }
-                Effect::Send(..) => {}
+                Effect::Send(..) | Effect::Respond(..) | Effect::Notify(_) => {}
             }
         }
         if let Some(slot) = self.sessions.get_mut(&key) {
@@ -341,7 +349,7 @@ impl Engine {
             None => VecDeque::new(),
         };
         if commit.new {
-            self.sessions.remove(&commit.key);
+            self.forget_session(&commit.key);
             for work in inbox {
                 if let Work::Trigger(caller, request, checked) = work {
                     self.trigger(caller, request, checked);
@@ -357,6 +365,10 @@ impl Engine {
                 Effect::Send(record, reason) => self.submit(record, reason),
                 Effect::Reply(caller, reply) => self.out.push(Action::Reply { caller, reply }),
                 Effect::Unmarked(record) => self.work(key, Work::Unmarked(record)),
+                Effect::Respond(request, bytes) => {
+                    self.out.push(Action::Respond { request, bytes });
+                }
+                Effect::Notify(notice) => self.out.push(Action::Notify(notice)),
             }
         }
     }
@@ -415,6 +427,13 @@ impl Engine {
         }
     }
 
+    fn forget_session(&mut self, key: &str) {
+        let gone = self.sessions.remove(key);
+        if let Some(ro) = gone.and_then(|slot| slot.session.ro) {
+            self.ro_sessions.remove(&ro.session_id);
+        }
+    }
+
     /// An ended session without live records or waiters is only in the store.
     pub(super) fn evict(&mut self, key: &str) {
         let done = self.sessions.get(key).is_some_and(|slot| {
@@ -427,7 +446,7 @@ impl Engine {
                 && slot.live.is_empty()
         });
         if done {
-            self.sessions.remove(key);
+            self.forget_session(key);
         }
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::commit::{Change, Effect};
 use super::credit_control::Event;
 use super::engine::{Action, Alarm, Engine, Fact, Submission, Timer};
+use super::io::NoticeKind;
 use super::policy::Ccfh;
 use super::record::{Command, Copy, Record};
 use crate::store::{Interface, RecordId, RecordState};
@@ -48,6 +49,10 @@ impl Engine {
             message: record.message.clone(),
             route: record.route,
             server,
+            via: ro.and_then(|ro| {
+                let name = ro.server_peer.as_ref()?;
+                self.policy.peers.iter().position(|peer| peer.name == *name)
+            }),
             failover: ro.is_some_and(|ro| ro.failover),
             same_server: record.command == Command::CcrUpdate
                 && record.unanswered
@@ -358,6 +363,10 @@ impl Engine {
         if let Some(brief) = change.slot.session.brief_mut(id) {
             brief.state = state;
             brief.due_at = None;
+        }
+        if state == RecordState::Dead {
+            let notice = self.notice(&change.slot.session, NoticeKind::RecordDead(id), None);
+            change.effects.push(Effect::Notify(notice));
         }
         if self.records.get(&id).is_some_and(Record::in_flight) {
             self.after(LATE, Timer::Forget(id));

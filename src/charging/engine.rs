@@ -4,7 +4,7 @@
 //! Per session one change is in the store's hands at a time: what arrives meanwhile waits in the
 //! session's inbox, so a commit that fails can be undone as if the trigger had never come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Guard(String, RecordId),
     /// `termination.max_session`.
     MaxSession(String),
+    /// `termination.abort_grace` after an ASR.
+    Abort(String),
     /// A caller has waited long enough.
     Wait(String, u32),
     /// Try a parked record again.
@@ -54,6 +56,8 @@ pub(super) enum Work {
     Window(RecordId),
     Guard(RecordId),
     MaxSession,
+    Abort,
+    Asked(Box<super::peer_request::Asked>),
     Wait(u32),
     Retry(RecordId),
     Unmarked(RecordId),
@@ -99,6 +103,11 @@ pub struct Engine {
     pub(super) usable: Vec<bool>,
     pub(super) origin_hosts: Vec<Option<String>>,
     pub(super) parked: BTreeSet<RecordId>,
+    /// Diameter Session-Id of each Ro leg in memory → key of its session.
+    pub(super) ro_sessions: BTreeMap<String, String>,
+    /// Answers to requests of peers, for repeats.
+    pub(super) repeats: BTreeMap<super::peer_request::Repeat, Bytes>,
+    pub(super) repeat_order: VecDeque<super::peer_request::Repeat>,
     pub(super) dead: [u64; 2],
     pub(super) draining: bool,
     pub(super) end_to_end: EndToEndBlock,
@@ -159,6 +168,9 @@ impl Engine {
             usable: vec![false; peers],
             origin_hosts: vec![None; peers],
             parked: BTreeSet::new(),
+            ro_sessions: BTreeMap::new(),
+            repeats: BTreeMap::new(),
+            repeat_order: VecDeque::new(),
             dead: [0; 2],
             draining: false,
             end_to_end: EndToEndBlock::new(seed.end_to_end_first),
@@ -204,6 +216,9 @@ impl Engine {
             }
             Input::PeerUsable { peer, usable, origin_host } => {
                 self.peer_usable(peer, usable, origin_host);
+            }
+            Input::PeerRequest { request, peer, bytes } => {
+                self.peer_request(request, peer, &bytes);
             }
             Input::Drain => self.draining = true,
             Input::Purged { interface, dead } => {
@@ -357,6 +372,7 @@ impl Engine {
                 Timer::Forget(id) => self.for_record_id(id, Work::Forget(id)),
                 Timer::Guard(key, id) => self.work(&key, Work::Guard(id)),
                 Timer::MaxSession(key) => self.work(&key, Work::MaxSession),
+                Timer::Abort(key) => self.work(&key, Work::Abort),
                 Timer::Wait(key, call) => self.work(&key, Work::Wait(call)),
                 Timer::Recommit(key) => self.work(&key, Work::Recommit),
             }
@@ -411,6 +427,8 @@ impl Engine {
             Work::Window(record) => self.window_over(&mut change, record),
             Work::Guard(record) => self.guard_expired(&mut change, record),
             Work::MaxSession => self.max_session(&mut change),
+            Work::Abort => self.abort_due(&mut change),
+            Work::Asked(asked) => self.asked(&mut change, &asked),
             Work::Wait(call) => self.wait_over(&mut change, call),
             Work::Retry(record) => self.retry(&mut change, record),
             Work::Unmarked(record) => self.unmarked(&mut change, record),

@@ -5,13 +5,44 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::event::Request;
-use super::outcome::{Refusal, Reply, SessionView};
+use super::outcome::{Refusal, Reply, SessionView, Subject};
 use super::record::Command;
+use crate::clock::Wall;
 use crate::store::{Batch, CommitResult, Interface, Key, KeyRow, RecordId, SessionRow};
 
 /// Whoever waits for a reply; the shell knows what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerId(pub u64);
+
+/// A peer's request that waits for its answer; the shell knows what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Something the CPM server should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What.
+    pub kind: NoticeKind,
+    /// The session or event.
+    pub subject: Subject,
+    /// By when the CPM server must act.
+    pub by: Option<Wall>,
+    /// Where it asked to be told.
+    pub notify_uri: Option<String>,
+}
+
+/// The four notifications of api.md section 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// `farebox.reauthorize`: a RAR came, a CCR-U follows.
+    Reauthorize,
+    /// `farebox.abort`: an ASR came.
+    Abort,
+    /// `farebox.record.dead`.
+    RecordDead(RecordId),
+    /// `farebox.outcome`: a result that the caller was not told.
+    Outcome(RecordId),
+}
 
 /// What comes in.
 #[derive(Debug)]
@@ -91,6 +122,15 @@ pub enum Input {
         /// Its Origin-Host, once known.
         origin_host: Option<String>,
     },
+    /// A peer asks something: RAR, ASR.
+    PeerRequest {
+        /// Comes back in [`Action::Respond`].
+        request: RequestId,
+        /// Index of the peer.
+        peer: usize,
+        /// The whole message.
+        bytes: Bytes,
+    },
     /// No new sessions and events from now on.
     Drain,
     /// Retention removed dead records from the store.
@@ -117,6 +157,8 @@ pub struct Submission {
     pub route: usize,
     /// S: Origin-Host of the last settled answer of the session.
     pub server: Option<String>,
+    /// The peer through which S answered last.
+    pub via: Option<usize>,
     /// The last CC-Session-Failover was 1.
     pub failover: bool,
     /// No other *server* may get it (after silence under TERMINATE; CC-Session-Failover 0).
@@ -176,6 +218,15 @@ pub enum Action {
         /// `None`: unknown.
         view: Result<Option<Box<SessionView>>, Refusal>,
     },
+    /// Answer a peer's request.
+    Respond {
+        /// As in [`Input::PeerRequest`].
+        request: RequestId,
+        /// The whole answer.
+        bytes: Bytes,
+    },
+    /// Tell the CPM server.
+    Notify(Notice),
     /// Nothing more is sent or awaited under this token.
     Forget {
         /// As in [`Action::Submit`].

@@ -18,6 +18,7 @@ mod offline;
 mod once;
 mod online;
 pub mod outcome;
+mod peer_request;
 pub mod policy;
 pub mod reading;
 pub mod record;

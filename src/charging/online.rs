@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::accept::Draft;
-use super::commit::Change;
+use super::commit::{Change, Effect};
 use super::counters::UnitKind;
 use super::credit_control::{Event, Row, State, Step, find};
 use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{RatingGroupRef, Units};
+use super::io::NoticeKind;
 use super::outcome::{Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
 use super::reading::Reading;
@@ -322,11 +323,18 @@ impl Engine {
     /// Writes down what a request's caller is told.
     pub(super) fn decide(&mut self, change: &mut Change, id: RecordId, decision: Decision) {
         self.outcome_fact(&change.slot.session, crate::store::Interface::Ch2, &decision);
-        if let Some(brief) = change.slot.session.brief_mut(id) {
-            brief.decision = Some(decision.clone());
-        }
-        change.slot.session.decision = decision;
+        let session = &mut change.slot.session;
+        let earlier = session.brief_mut(id).and_then(|brief| {
+            let earlier = brief.decision.replace(decision.clone());
+            earlier.filter(|earlier| earlier.outcome != decision.outcome)
+        });
+        let answered = session.calls.iter().all(|call| call.ccr != Some(id));
+        session.decision = decision;
         change.dirty = true;
+        if answered && earlier.is_some() {
+            let notice = self.notice(&change.slot.session, NoticeKind::Outcome(id), None);
+            change.effects.push(Effect::Notify(notice));
+        }
     }
 
     /// A request has ended: what was queued behind it follows, or the session goes on without CH-2.

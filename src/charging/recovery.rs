@@ -22,6 +22,12 @@ impl Engine {
         for row in &found.sessions {
             match minicbor::decode::<Session>(&row.body) {
                 Ok(session) => {
+                    if let Some(ro) = &session.ro {
+                        self.ro_sessions.insert(ro.session_id.clone(), session.key.clone());
+                    }
+                    if let Some(by) = session.abort_at.filter(|_| session.closing.is_none()) {
+                        self.at_wall(by, Timer::Abort(session.key.clone()));
+                    }
                     self.sessions.insert(
                         session.key.clone(),
                         Slot {

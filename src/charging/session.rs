@@ -439,6 +439,9 @@ pub struct Session {
     /// Session-Timeout: `opened_at` + `termination.max_session`.
     #[n(23)]
     pub expires_at: Wall,
+    /// After an ASR: when it ends by itself.
+    #[n(24)]
+    pub abort_at: Option<Wall>,
 }
 
 /// [`Model`] as it is stored.

@@ -77,6 +77,7 @@ impl Engine {
             model: service.map_or(Model::Scur, |service| service.model).into(),
             notify_uri: start.notify_uri.clone(),
             expires_at: self.wall + self.policy.termination.max_session,
+            abort_at: None,
         }
     }
 

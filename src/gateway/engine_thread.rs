@@ -6,19 +6,29 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::committer::Job;
 use super::handle::{Message, Shared};
-use super::step::{Core, Effect, Event, Outgoing};
+use super::step::{Core, Effect, Event, Outgoing, result_of};
 use crate::charging::engine::{CallerId, Fact, Input, interface_index};
+use crate::charging::io::RequestId;
 use crate::charging::outcome::{Refusal, Reply, SessionView};
 use crate::clock;
+use crate::diameter::{Header, command};
 use crate::store::Interface;
 use crate::telemetry::{Metrics, ResultLabel, SpoolCounts};
-use crate::transport::{self, PeerHandle};
+use crate::transport::{self, AnswerHandle, PeerHandle};
 
 type ViewSender = oneshot::Sender<Result<Option<Box<SessionView>>, Refusal>>;
+
+/// A request of a peer.
+pub(super) struct Asked {
+    peer: usize,
+    command: u32,
+    answer: AnswerHandle,
+}
 
 /// Longest sleep without a timer.
 const IDLE: Duration = Duration::from_secs(1);
@@ -34,6 +44,8 @@ pub(super) struct EngineThread {
     pub counts: [SpoolCounts; 2],
     pub callers: BTreeMap<CallerId, oneshot::Sender<Reply>>,
     pub viewers: BTreeMap<CallerId, ViewSender>,
+    /// Requests of peers that wait for their answers.
+    pub asked: BTreeMap<RequestId, Asked>,
     pub next_caller: u64,
     pub commits: usize,
 }
@@ -78,6 +90,12 @@ impl EngineThread {
                     self.commits = self.commits.saturating_sub(1);
                 }
                 self.step(event, effects);
+            }
+            Message::Asked { peer, bytes, answer } => {
+                let request = RequestId(self.caller().0);
+                let command = Header::parse(&bytes).map_or(0, |header| header.code);
+                self.asked.insert(request, Asked { peer, command, answer });
+                self.step(Event::Engine(Input::PeerRequest { request, peer, bytes }), effects);
             }
             Message::Refresh(reply) => {
                 self.refresh();
@@ -137,6 +155,11 @@ impl EngineThread {
                         let _ = sender.send(view);
                     }
                 }
+                Effect::Respond { request, bytes } => self.respond(request, bytes),
+                Effect::Notify(notice) => {
+                    // Nobody listens: a lagging or absent subscriber never holds up charging.
+                    let _ = self.shared.notices.send(notice);
+                }
                 Effect::Fact(fact) => self.fact(fact),
             }
         }
@@ -160,6 +183,17 @@ impl EngineThread {
         if let Some(from) = from {
             self.metrics.failover(from, peer, reason);
         }
+    }
+
+    fn respond(&mut self, request: RequestId, bytes: Bytes) {
+        let Some(Asked { peer, command, answer }) = self.asked.remove(&request) else { return };
+        let label = match result_of(&bytes) {
+            (Some(code), _) => ResultLabel::Code(code),
+            (None, _) => ResultLabel::None,
+        };
+        let word = if command == command::RE_AUTH { "RAR" } else { "ASR" };
+        self.metrics.peer(peer).inbound(word, label);
+        answer.send(bytes);
     }
 
     fn fact(&mut self, fact: Fact) {

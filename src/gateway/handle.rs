@@ -4,19 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::step::Event;
 use crate::charging::event::Request;
+use crate::charging::io::Notice;
 use crate::charging::outcome::{Refusal, Reply, SessionView};
 use crate::charging::policy::Policy;
 use crate::peer::PeerState;
+use crate::transport::AnswerHandle;
 
 /// For the engine's thread.
 pub(super) enum Message {
     Trigger(Box<Request>, oneshot::Sender<Reply>),
     View(String, oneshot::Sender<Result<Option<Box<SessionView>>, Refusal>>),
     Event(Event),
+    /// A peer asks something.
+    Asked {
+        peer: usize,
+        bytes: Bytes,
+        answer: AnswerHandle,
+    },
     /// Bring the metrics up to date.
     Refresh(oneshot::Sender<()>),
     /// Commit something real.
@@ -71,6 +80,8 @@ pub(super) struct Shared {
     pub in_progress_max: usize,
     pub peers: std::sync::Mutex<Vec<PeerStanding>>,
     pub changed: tokio::sync::Notify,
+    /// What the CPM server should know; a slow listener loses the oldest.
+    pub notices: tokio::sync::broadcast::Sender<Notice>,
 }
 
 impl Handle {
@@ -121,6 +132,11 @@ impl Handle {
     /// How every peer stands.
     pub fn peers(&self) -> Vec<PeerStanding> {
         self.shared.peers.lock().map(|peers| peers.clone()).unwrap_or_default()
+    }
+
+    /// What the CPM server should know, from now on.
+    pub fn notices(&self) -> tokio::sync::broadcast::Receiver<Notice> {
+        self.shared.notices.subscribe()
     }
 
     /// Waits until every peer in `names` is usable.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::committer;
 use super::engine_thread::EngineThread;
 use super::handle::{Handle, Message, PeerStanding, Shared};
-use super::step::{Core, Event, unsupported};
+use super::step::{Core, Event};
 use crate::charging::engine::{END_TO_END_COUNTER, Engine, Input, Seed};
 use crate::charging::policy::{Policy, Retention};
 use crate::charging::request::Library;
@@ -72,6 +72,9 @@ pub struct Gateway {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
+/// Notifications that a slow listener may be behind.
+const NOTICES_MAX: usize = 1024;
+
 const SESSION_HIGH: &str = "session_high";
 const ORIGIN_STATE_ID: &str = "origin_state_id";
 
@@ -125,12 +128,13 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
         in_progress_max: parts.in_progress_max,
         peers: std::sync::Mutex::new(peers.iter().map(standing).collect()),
         changed: tokio::sync::Notify::new(),
+        notices: tokio::sync::broadcast::channel(NOTICES_MAX).0,
     });
     let handles: Vec<PeerHandle> = peers
         .into_iter()
         .enumerate()
         .map(|(index, config)| {
-            let sink = sink(own.clone(), shared.clone(), metrics.clone(), &identity);
+            let sink = sink(own.clone(), shared.clone(), metrics.clone());
             transport::spawn(index, config, identity.clone(), dictionary.clone(), sink)
         })
         .collect();
@@ -145,6 +149,7 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
         counts: [SpoolCounts::default(); 2],
         callers: BTreeMap::new(),
         viewers: BTreeMap::new(),
+        asked: BTreeMap::new(),
         next_caller: 0,
         commits: 0,
     };
@@ -217,13 +222,7 @@ fn standing(config: &PeerConfig) -> PeerStanding {
 }
 
 /// Where the events of one peer go.
-fn sink(
-    engine: Sender<Message>,
-    shared: Arc<Shared>,
-    metrics: Arc<Metrics>,
-    identity: &LocalIdentity,
-) -> EventSink {
-    let (host, realm) = (identity.host.clone(), identity.realm.clone());
+fn sink(engine: Sender<Message>, shared: Arc<Shared>, metrics: Arc<Metrics>) -> EventSink {
     Arc::new(move |event| {
         let input = match event {
             PeerEvent::State { peer, state, usable, origin_host, applications, reason, row } => {
@@ -258,10 +257,8 @@ fn sink(
             PeerEvent::Lost { peer, token, sent } => {
                 Event::Engine(Input::Lost { token, peer, sent })
             }
-            PeerEvent::Request { bytes, answer, .. } => {
-                if let Some(reply) = unsupported(&bytes, &host, &realm) {
-                    answer.send(reply);
-                }
+            PeerEvent::Request { peer, bytes, answer } => {
+                let _ = engine.send(Message::Asked { peer, bytes, answer });
                 return;
             }
             PeerEvent::Fact { peer, fact } => {

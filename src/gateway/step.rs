@@ -14,6 +14,8 @@ use crate::charging::engine::Engine;
 use crate::charging::engine::Fact;
 use crate::charging::engine::Input;
 use crate::charging::engine::Submission;
+use crate::charging::io::Notice;
+use crate::charging::io::RequestId;
 use crate::charging::outcome::Refusal;
 use crate::charging::outcome::Reply;
 use crate::charging::outcome::SessionView;
@@ -22,12 +24,9 @@ use crate::charging::record::Command;
 use crate::clock::Now;
 use crate::clock::Wall;
 use crate::diameter::AvpFlags;
-use crate::diameter::CommandFlags;
-use crate::diameter::Header;
 use crate::diameter::Limits;
 use crate::diameter::View;
 use crate::diameter::id;
-use crate::diameter::result_code;
 use crate::diameter::write;
 use crate::peer::pending::CopyHistory;
 use crate::peer::pending::t_flag;
@@ -116,6 +115,15 @@ pub enum Effect {
         /// `None`: unknown.
         view: Result<Option<Box<SessionView>>, Refusal>,
     },
+    /// Answer a peer's request.
+    Respond {
+        /// Which.
+        request: RequestId,
+        /// The whole answer.
+        bytes: Bytes,
+    },
+    /// Tell the CPM server.
+    Notify(Notice),
     /// For metrics and logs.
     Fact(Fact),
 }
@@ -276,6 +284,10 @@ impl Core {
                     Action::Forget { token } => {
                         self.copies.remove(&token);
                     }
+                    Action::Respond { request, bytes } => {
+                        out.push(Effect::Respond { request, bytes });
+                    }
+                    Action::Notify(notice) => out.push(Effect::Notify(notice)),
                     Action::Fact(fact) => out.push(Effect::Fact(fact)),
                 }
             }
@@ -322,7 +334,7 @@ impl Core {
             exclude: &submission.exclude,
             only: None,
             server: submission.server.as_deref().filter(|_| online),
-            via: None,
+            via: submission.via,
             failover_supported: submission.failover && !submission.same_server,
         };
         routing::choose(&self.routes, &self.candidates, &ask).or_else(|| {
@@ -370,28 +382,10 @@ impl Core {
 }
 
 /// Result-Code of an answer, or whether it has an Experimental-Result instead.
-fn result_of(bytes: &[u8]) -> (Option<u32>, bool) {
+pub fn result_of(bytes: &[u8]) -> (Option<u32>, bool) {
     let limits = Limits::default();
     let Ok(view) = View::new(bytes, &limits) else { return (None, false) };
     let code = view.find(id::RESULT_CODE).and_then(|avp| avp.unsigned32());
     let experimental = code.is_none() && view.find(id::EXPERIMENTAL_RESULT).is_some();
     (code, experimental)
-}
-
-/// The answer to a request that this version does not serve: 3001, with the request's P bit.
-pub fn unsupported(request: &[u8], host: &str, realm: &str) -> Option<Bytes> {
-    let header = Header::parse(request)?;
-    let mut message = crate::diameter::Message::answer_to(&header);
-    message.header.flags = CommandFlags(message.header.flags.0 | CommandFlags::ERROR);
-    let limits = Limits::default();
-    if let Ok(view) = View::new(request, &limits)
-        && let Some(session) = view.find(id::SESSION_ID)
-        && let Some(text) = session.text()
-    {
-        message.push(crate::diameter::Avp::text(id::SESSION_ID, text));
-    }
-    message.push(crate::diameter::Avp::u32(id::RESULT_CODE, result_code::COMMAND_UNSUPPORTED));
-    message.push(crate::diameter::Avp::identity(id::ORIGIN_HOST, host));
-    message.push(crate::diameter::Avp::identity(id::ORIGIN_REALM, realm));
-    Some(message.encode(crate::diameter::Dictionary::builtin()))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use farebox::charging::engine::{Alarm, CallerId, Engine, Fact, Input, Seed};
 use farebox::charging::event::*;
+use farebox::charging::io::{Notice, RequestId};
 use farebox::charging::outcome::*;
 use farebox::charging::policy::*;
 use farebox::charging::record::Command;
@@ -69,6 +70,9 @@ pub(crate) struct World {
     pub(crate) facts: Vec<Fact>,
     pub(crate) callers: u64,
     pub(crate) fail_next: Option<CommitResult>,
+    pub(crate) responses: BTreeMap<RequestId, Bytes>,
+    pub(crate) notices: Vec<Notice>,
+    requests: u64,
     seed: u64,
 }
 
@@ -201,6 +205,9 @@ impl World {
             facts: Vec::new(),
             callers: 0,
             fail_next: None,
+            responses: BTreeMap::new(),
+            notices: Vec::new(),
+            requests: 0,
             seed: 1,
         }
     }
@@ -258,6 +265,15 @@ impl World {
                 }
                 Effect::Fact(fact) => {
                     self.facts.push(fact);
+                    continue;
+                }
+                Effect::Respond { request, bytes } => {
+                    let earlier = self.responses.insert(request, bytes);
+                    assert!(earlier.is_none(), "a request is answered once");
+                    continue;
+                }
+                Effect::Notify(notice) => {
+                    self.notices.push(notice);
                     continue;
                 }
                 _ => continue,
@@ -434,6 +450,40 @@ impl World {
             bytes,
             round_trip: Duration::from_millis(1),
         }));
+    }
+
+    /// A peer asks something; its answer.
+    pub(crate) fn ask(&mut self, peer: usize, message: &Message) -> Message {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        let bytes = message.encode_as_is();
+        self.step(Event::Engine(Input::PeerRequest { request, peer, bytes }));
+        let answer = self.responses.get(&request).expect("answered");
+        let (answer, problems) = decode(answer, Dictionary::builtin(), &Limits::default());
+        assert!(problems.is_empty(), "{problems:?}");
+        assert!(!answer.header.flags.is_request() && !answer.header.flags.is_retransmit());
+        assert_eq!(answer.header.hop_by_hop, message.header.hop_by_hop, "H-14");
+        assert_eq!(answer.header.end_to_end, message.header.end_to_end, "H-14");
+        assert_eq!(answer.header.flags.is_proxiable(), message.header.flags.is_proxiable());
+        answer
+    }
+
+    /// A RAR or ASR of a peer for the session of the first CCR-I.
+    pub(crate) fn server_request(&self, peer: usize, code: u32) -> Message {
+        let mut message = Message::request(code, 4, true);
+        message.header.hop_by_hop = 77;
+        message.header.end_to_end = 0x1000_0000 + code;
+        let host = self.policy.peers[peer].host.clone().expect("pinned");
+        message.push(Avp::text(id::SESSION_ID, self.only_session_id(Command::CcrInitial)));
+        message.push(Avp::identity(id::ORIGIN_HOST, host));
+        message.push(Avp::identity(id::ORIGIN_REALM, self.policy.peers[peer].realm.clone()));
+        message.push(Avp::identity(id::DESTINATION_REALM, self.policy.realm.clone()));
+        message.push(Avp::identity(id::DESTINATION_HOST, self.policy.host.clone()));
+        message.push(Avp::u32(id::AUTH_APPLICATION_ID, 4));
+        if code == 258 {
+            message.push(Avp::enumerated(id::RE_AUTH_REQUEST_TYPE, 0));
+        }
+        message
     }
 
     /// The connection to a peer ends: it is closed and every unanswered copy is lost.

@@ -13,6 +13,7 @@ mod gateway_world;
 mod known;
 mod mapping;
 mod peer_machine;
+mod peer_requests;
 mod pending;
 mod rival;
 mod routing;
