@@ -23,5 +23,7 @@ pub mod rating;
 mod reading;
 #[cfg(feature = "shell")]
 pub mod run;
+#[cfg(feature = "shell")]
+mod run_loop;
 pub mod scenario;
 pub mod server;
