@@ -9,6 +9,7 @@ mod codec;
 mod control_block;
 mod dictionary;
 mod differential;
+mod docs;
 mod gateway_world;
 mod known;
 mod mapping;

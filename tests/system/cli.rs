@@ -200,7 +200,7 @@ fn demo(args: &[&str], code: i32) -> serde_json::Value {
 }
 
 #[test]
-fn x_01_to_x_09_the_demo_charges_every_end_once() {
+fn x_01_x_02_x_03_x_04_x_08_x_09_the_demo_charges_every_end_once() {
     let demo = demo(&[], 0);
     let flows = demo["flows"].as_array().expect("flows");
     assert_eq!(flows.len(), 5, "{demo}");
