@@ -197,6 +197,7 @@ impl Engine {
             unmarking: false,
             repeated: false,
             durable: None,
+            stored: false,
             backoff: 0,
         };
         change.slot.session.records.push(Brief {

@@ -200,7 +200,10 @@ impl Engine {
                 }
                 self.park(change, id);
             }
-            _ => self.park(change, id),
+            _ => {
+                self.account_event(change, id, super::accounting::Event::FailureToSend);
+                self.park(change, id);
+            }
         }
     }
 

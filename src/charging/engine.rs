@@ -34,6 +34,8 @@ pub(super) enum Timer {
     MaxSession(String),
     /// `termination.abort_grace` after an ASR.
     Abort(String),
+    /// Acct-Interim-Interval.
+    Interim(String, u32),
     /// A caller has waited long enough.
     Wait(String, u32),
     /// Try a parked record again.
@@ -57,6 +59,7 @@ pub(super) enum Work {
     Guard(RecordId),
     MaxSession,
     Abort,
+    Interim(u32),
     Asked(Box<super::peer_request::Asked>),
     Wait(u32),
     Retry(RecordId),
@@ -373,6 +376,7 @@ impl Engine {
                 Timer::Guard(key, id) => self.work(&key, Work::Guard(id)),
                 Timer::MaxSession(key) => self.work(&key, Work::MaxSession),
                 Timer::Abort(key) => self.work(&key, Work::Abort),
+                Timer::Interim(key, timer) => self.work(&key, Work::Interim(timer)),
                 Timer::Wait(key, call) => self.work(&key, Work::Wait(call)),
                 Timer::Recommit(key) => self.work(&key, Work::Recommit),
             }
@@ -428,6 +432,7 @@ impl Engine {
             Work::Guard(record) => self.guard_expired(&mut change, record),
             Work::MaxSession => self.max_session(&mut change),
             Work::Abort => self.abort_due(&mut change),
+            Work::Interim(timer) => self.interval_elapsed(&mut change, timer),
             Work::Asked(asked) => self.asked(&mut change, &asked),
             Work::Wait(call) => self.wait_over(&mut change, call),
             Work::Retry(record) => self.retry(&mut change, record),

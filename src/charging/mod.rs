@@ -4,6 +4,7 @@
 //! of peers but their index, nothing of JSON, disks or sockets.
 
 mod accept;
+pub mod accounting;
 mod commit;
 mod copies;
 pub mod counters;

@@ -1,6 +1,9 @@
 //! The Rf leg: records in order, one on its way at a time, none lost (RFC 6733, 8.2; api.md, "On CH-1").
 
 use super::accept::Draft;
+use std::time::Duration;
+
+use super::accounting::{Event, Step, find, pending};
 use super::commit::{Change, Effect};
 use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{CauseKind, CloseTrigger, Terminate};
@@ -89,9 +92,8 @@ impl Engine {
         let code = if reading.unusable.is_some() { None } else { reading.code };
         match accounting_verdict(code) {
             AccountingVerdict::Acknowledged => {
-                if let Some(rf) = change.slot.session.rf.as_mut() {
-                    rf.server = reading.origin_host.clone();
-                }
+                self.account_event(change, id, Event::Success);
+                self.remember_cdf(change, reading);
                 self.conclude(change, id, RecordState::Acknowledged);
                 self.advance(change, id);
             }
@@ -107,6 +109,7 @@ impl Engine {
                 change.effects.push(Effect::Send(id, "error"));
             }
             AccountingVerdict::Failed => {
+                self.account_event(change, id, Event::Failed);
                 let result = reading.result.clone();
                 let words = match (&reading.unusable, result.code) {
                     (Some(why), _) => format!("the ACA cannot be used: {why}"),
@@ -121,6 +124,67 @@ impl Engine {
                 self.advance(change, id);
             }
         }
+    }
+
+    /// One event of the accounting session: the row is found, and what it does to the user is done.
+    pub(super) fn account_event(&mut self, change: &mut Change, id: RecordId, event: Event) {
+        let Some(record) = self.records.get(&id) else { return };
+        let state = pending(record.command, record.recovered || record.stored);
+        let realtime = change.slot.session.rf.as_ref().and_then(|rf| rf.realtime);
+        let Some(row) = find(state, event, realtime, true) else { return };
+        self.fact(Fact::Took(row.id));
+        if row.steps.contains(&Step::Store)
+            && let Some(record) = self.records.get_mut(&id)
+        {
+            record.stored = true;
+        }
+        if row.steps.contains(&Step::DisconnectUser) {
+            self.disconnect_user(change);
+        }
+    }
+
+    /// S-08, S-19, S-22, S-23: what an ACA says about the session; the latest value wins.
+    fn remember_cdf(&mut self, change: &mut Change, reading: &Reading) {
+        let Some(rf) = change.slot.session.rf.as_mut() else { return };
+        rf.server = reading.origin_host.clone().or(rf.server.take());
+        rf.realtime = reading.realtime.or(rf.realtime);
+        if !reading.class.is_empty() {
+            rf.class.clone_from(&reading.class);
+        }
+        rf.multi_session_id = reading.multi_session_id.clone().or(rf.multi_session_id.take());
+        if reading.interim_secs.is_some() {
+            rf.interim_secs = reading.interim_secs;
+            self.arm_interim(change);
+        }
+    }
+
+    /// S-09: the next interim by time, spread over ±10 %; the floor of 5 s keeps a CDF that asks for
+    /// 1 s from being flooded (FC-06).
+    pub(super) fn arm_interim(&mut self, change: &mut Change) {
+        let jitter = self.random() % 201;
+        let session = &mut change.slot.session;
+        let running = session.closing.is_none() && session.event.is_none();
+        let Some(rf) = session.rf.as_mut() else { return };
+        rf.interim_timer = rf.interim_timer.wrapping_add(1);
+        let Some(secs) = rf.interim_secs.filter(|secs| *secs > 0 && running) else { return };
+        let millis = u64::from(secs.max(5)) * (900 + jitter);
+        let timer = Timer::Interim(session.key.clone(), rf.interim_timer);
+        self.after(Duration::from_millis(millis), timer);
+    }
+
+    /// ACC-11: Acct-Interim-Interval has elapsed. Never after a closing trigger (F-35).
+    pub(super) fn interval_elapsed(&mut self, change: &mut Change, timer: u32) {
+        let session = &change.slot.session;
+        let current = session.rf.as_ref().is_some_and(|rf| rf.interim_timer == timer);
+        if !current || session.closing.is_some() {
+            return;
+        }
+        self.fact(Fact::Took("ACC-11"));
+        let moment = Moment { event: self.wall, ..Moment::default() };
+        if let Err(problems) = self.account(change, Command::AcrInterim, moment, None) {
+            self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));
+        }
+        self.arm_interim(change);
     }
 
     /// The head of the queue is final: the next one may go.

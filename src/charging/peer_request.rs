@@ -167,16 +167,10 @@ impl Engine {
 
     /// ASR: the CPM server ends the session by `now + abort_grace`, else it ends as aborted.
     fn abort(&mut self, change: &mut Change, asked: &Asked) {
-        let session = &mut change.slot.session;
+        let session = &change.slot.session;
         let code = match session.phase() {
             Phase::Open if session.abort_at.is_none() => {
-                let by = self.wall + self.policy.termination.abort_grace;
-                session.abort_at = Some(by);
-                change.dirty = true;
-                let key = session.key.clone();
-                let notice = self.notice(&change.slot.session, NoticeKind::Abort, Some(by));
-                change.effects.push(Effect::Notify(notice));
-                self.at_wall(by, Timer::Abort(key));
+                self.disconnect_user(change);
                 result_code::SUCCESS
             }
             Phase::Open | Phase::Armed => result_code::SUCCESS,
@@ -184,6 +178,21 @@ impl Engine {
             _ => result_code::UNKNOWN_SESSION_ID,
         };
         self.respond_after(change, asked, code);
+    }
+
+    /// RFC 6733, 8.2: the user is to be disconnected; the CPM server ends the session, or the timer.
+    pub(super) fn disconnect_user(&mut self, change: &mut Change) {
+        let session = &mut change.slot.session;
+        if session.closing.is_some() || session.event.is_some() || session.abort_at.is_some() {
+            return;
+        }
+        let by = self.wall + self.policy.termination.abort_grace;
+        session.abort_at = Some(by);
+        change.dirty = true;
+        let key = session.key.clone();
+        let notice = self.notice(&change.slot.session, NoticeKind::Abort, Some(by));
+        change.effects.push(Effect::Notify(notice));
+        self.at_wall(by, Timer::Abort(key));
     }
 
     /// No terminate came after an ASR.

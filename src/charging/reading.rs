@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::accounting::Realtime;
 use super::event::{Money, Units};
 use super::outcome::{DiameterResult, Final, FinalAction};
 use super::policy::{Ccfh, Ddfh};
@@ -70,6 +71,14 @@ pub struct Reading {
     pub balance: Option<Money>,
     /// Low-Balance-Indication YES.
     pub low_balance: bool,
+    /// Acct-Interim-Interval.
+    pub interim_secs: Option<u32>,
+    /// Accounting-Realtime-Required.
+    pub realtime: Option<Realtime>,
+    /// Class.
+    pub class: Vec<Bytes>,
+    /// Acct-Multi-Session-Id.
+    pub multi_session_id: Option<String>,
     /// Check-Balance-Result: enough credit.
     pub enough: Option<bool>,
     /// H-27: an AVP with M that we do not know, or a broken one: the transaction failed.
@@ -122,6 +131,21 @@ fn read_head(reading: &mut Reading, message: &Message) {
         _ => None,
     };
     reading.failover = message.enumerated(id::CC_SESSION_FAILOVER).map(|value| value == 1);
+    reading.interim_secs = message.unsigned32(id::ACCT_INTERIM_INTERVAL);
+    reading.realtime = match message.enumerated(id::ACCOUNTING_REALTIME_REQUIRED) {
+        Some(1) => Some(Realtime::DeliverAndGrant),
+        Some(2) => Some(Realtime::GrantAndStore),
+        Some(3) => Some(Realtime::GrantAndLose),
+        _ => None,
+    };
+    reading.class = message
+        .all(id::CLASS)
+        .filter_map(|avp| match &avp.value {
+            Value::OctetString(octets) => Some(octets.clone()),
+            _ => None,
+        })
+        .collect();
+    reading.multi_session_id = message.text(id::ACCT_MULTI_SESSION_ID).map(str::to_owned);
     reading.cost = message.group(id::COST_INFORMATION).and_then(money);
     reading.balance = message.group(id::REMAINING_BALANCE).and_then(money);
     reading.low_balance = message.enumerated(id::LOW_BALANCE_INDICATION) == Some(1);

@@ -207,6 +207,9 @@ pub struct Record {
     /// Its state on disk; `None` until its first commit is durable.
     #[cbor(skip)]
     pub durable: Option<RecordState>,
+    /// Sending failed once: RFC 6733, 8.2 calls it a record in storage from then on.
+    #[cbor(skip)]
+    pub stored: bool,
     /// Failed tries since the last success, for the back-off of ACRs.
     #[cbor(skip)]
     pub backoff: u32,

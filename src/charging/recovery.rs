@@ -67,7 +67,11 @@ impl Engine {
             }
         }
         for (key, expires_at) in self.session_ends() {
-            self.at_wall(expires_at, Timer::MaxSession(key));
+            self.at_wall(expires_at, Timer::MaxSession(key.clone()));
+            if let Some(mut change) = self.begin(&key) {
+                self.arm_interim(&mut change);
+                self.sessions.insert(key, change.slot);
+            }
         }
         for id in waiting {
             self.resume(id);

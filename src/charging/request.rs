@@ -157,6 +157,15 @@ pub fn build(
     if matches!(command, Command::CcrInitial | Command::CcrEvent) {
         write::put_i32(&mut out, id::MULTIPLE_SERVICES_INDICATOR, M, 1);
     }
+    // S-22, S-23: what the CDF gave for the session goes into its later records.
+    if let Some(rf) = session.rf.as_ref().filter(|rf| rf.session_id == ids.session_id) {
+        for class in &rf.class {
+            write::put_bytes(&mut out, id::CLASS, M, class);
+        }
+        if let Some(multi) = &rf.multi_session_id {
+            write::put_bytes(&mut out, id::ACCT_MULTI_SESSION_ID, M, multi.as_bytes());
+        }
+    }
     let tree = tree(policy, command, session, moment);
     mapping.apply(&tree, &mut out).map_err(|errors| {
         errors

@@ -3,8 +3,10 @@
 //! Everything here is stored with every commit that changes it, so that a restart goes on where the
 //! process ended. The two legs know nothing of each other (charging.md d.6).
 
+use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
+use super::accounting::Realtime;
 use super::counters::Counter;
 use super::credit_control::State;
 use super::event::{
@@ -195,6 +197,59 @@ pub struct RfLeg {
     /// Origin-Host that answered last.
     #[n(4)]
     pub server: Option<String>,
+    /// Acct-Interim-Interval of the latest ACA, in seconds; 0 or `None`: no interims by time.
+    #[n(5)]
+    pub interim_secs: Option<u32>,
+    /// Accounting-Realtime-Required of the latest ACA.
+    #[n(6)]
+    pub realtime: Option<Realtime>,
+    /// Class AVPs of the latest ACA that had some (RFC 6733, 8.20).
+    #[cbor(n(7), encode_with = "encode_octets", decode_with = "decode_octets")]
+    pub class: Vec<Bytes>,
+    /// Acct-Multi-Session-Id, once the server gave one (RFC 6733, 9.8.5).
+    #[n(8)]
+    pub multi_session_id: Option<String>,
+    /// Which of the timers for interims is in force.
+    #[n(9)]
+    pub interim_timer: u32,
+}
+
+impl RfLeg {
+    /// A leg without records.
+    pub fn new(session_id: String, first_number: u32, route: usize) -> RfLeg {
+        RfLeg {
+            session_id,
+            next_number: first_number,
+            queue: Vec::new(),
+            route,
+            server: None,
+            interim_secs: None,
+            realtime: None,
+            class: Vec::new(),
+            multi_session_id: None,
+            interim_timer: 0,
+        }
+    }
+}
+
+fn encode_octets<C, W: minicbor::encode::Write>(
+    octets: &[Bytes],
+    encoder: &mut minicbor::Encoder<W>,
+    _: &mut C,
+) -> Result<(), minicbor::encode::Error<W::Error>> {
+    encoder.array(u64::try_from(octets.len()).unwrap_or(0))?;
+    for item in octets {
+        encoder.bytes(item)?;
+    }
+    Ok(())
+}
+
+fn decode_octets<C>(
+    decoder: &mut minicbor::Decoder<'_>,
+    _: &mut C,
+) -> Result<Vec<Bytes>, minicbor::decode::Error> {
+    let count = decoder.array()?.unwrap_or(0);
+    (0..count).map(|_| Ok(Bytes::copy_from_slice(decoder.bytes()?))).collect()
 }
 
 /// A report that waits for the outstanding CCR.

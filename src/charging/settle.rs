@@ -44,8 +44,8 @@ impl Engine {
 
     /// Units that no backup record can carry: the session's last CCR becomes a dead letter.
     fn dead_letter(&mut self, change: &mut Change, words: String) {
-        let ccrs = change.slot.session.records.iter().rev();
-        let last = ccrs.filter(|brief| brief.command.interface() == Interface::Ch2).next();
+        let mut ccrs = change.slot.session.records.iter().rev();
+        let last = ccrs.find(|brief| brief.command.interface() == Interface::Ch2);
         let last = last.map(|brief| brief.id).filter(|id| self.records.contains_key(id));
         if let Some(id) = last {
             self.conclude(change, id, RecordState::Dead);

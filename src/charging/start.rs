@@ -163,13 +163,7 @@ impl Engine {
             .route(Interface::Ch1, &change.slot.session.content)
             .ok_or_else(|| no_route("ch1"))?;
         let session_id = self.diameter_session_id(change.slot.session.subject.id());
-        change.slot.session.rf = Some(RfLeg {
-            session_id,
-            next_number: first_number,
-            queue: Vec::new(),
-            route,
-            server: None,
-        });
+        change.slot.session.rf = Some(RfLeg::new(session_id, first_number, route));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Requirements of the pure core, each test named by the id it bears. Also runs without `shell`.
 
+mod accounting_rows;
 mod allocations;
 mod arbitrary;
 mod architecture;
