@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use crate::charging::event::{Money, Units};
+use crate::charging::explain::state_word;
 use crate::charging::outcome::{
     Advice, Answer, Basis, Ch1State, Ch1View, Ch2State, Ch2View, Debit, DiameterIds,
-    DiameterResult, Final, FinalAction, Grant, Outcome, RecordView, ServiceAdvice, SessionState,
+    DiameterResult, Final, FinalAction, Grant, RecordView, ServiceAdvice, SessionState,
     SessionView, StopBy, Subject, Warning,
 };
 use crate::clock::Wall;
-use crate::store::{Interface, RecordId, RecordState};
+use crate::store::{Interface, RecordId};
 
 /// The body of a 200 or 201 to a trigger.
 pub fn answer_body(answer: &Answer) -> Vec<u8> {
@@ -64,7 +65,7 @@ impl<'a> From<&'a Answer> for AnswerJson<'a> {
             event_id,
             sequence: answer.sequence,
             state: state(answer.state),
-            outcome: outcome(answer.outcome),
+            outcome: answer.outcome.word(),
             basis: basis(answer.basis),
             advice: AdviceJson::from(&answer.advice),
             grants: answer.grants.iter().map(GrantJson::from).collect(),
@@ -101,7 +102,7 @@ impl<'a> From<&'a SessionView> for SessionJson<'a> {
             service: view.service.as_deref(),
             opened_at: Time(view.opened_at),
             ended_at: view.ended_at.map(Time),
-            outcome: outcome(view.outcome),
+            outcome: view.outcome.word(),
             grants: view.grants.iter().map(GrantJson::from).collect(),
             usage: view.usage.iter().map(UsageJson::from).collect(),
             ch1: Ch1Json(&view.ch1),
@@ -435,7 +436,7 @@ impl<'a> From<&'a RecordView> for RecordJson<'a> {
             },
             command: &record.command,
             number: record.number,
-            state: record_state(record.state),
+            state: state_word(record.state),
             result: record.result.as_ref().map(ResultJson::from),
             peer: record.peer.as_deref(),
             attempts: record.attempts,
@@ -480,20 +481,6 @@ fn state(state: SessionState) -> &'static str {
     }
 }
 
-/// The word of an outcome.
-pub fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Recorded => "recorded",
-        Outcome::Granted => "granted",
-        Outcome::Debited => "debited",
-        Outcome::Refunded => "refunded",
-        Outcome::Free => "free",
-        Outcome::Pending => "pending",
-        Outcome::Unverified => "unverified",
-        Outcome::Denied => "denied",
-    }
-}
-
 fn basis(basis: Basis) -> &'static str {
     match basis {
         Basis::Ocs => "ocs",
@@ -518,16 +505,5 @@ fn ch2_state(state: Ch2State) -> &'static str {
         Ch2State::Pending => "pending",
         Ch2State::Answered => "answered",
         Ch2State::Failed => "failed",
-    }
-}
-
-fn record_state(state: RecordState) -> &'static str {
-    match state {
-        RecordState::Waiting => "waiting",
-        RecordState::Acknowledged => "acknowledged",
-        RecordState::Answered => "answered",
-        RecordState::Dead => "dead",
-        RecordState::Superseded => "superseded",
-        RecordState::Abandoned => "abandoned",
     }
 }

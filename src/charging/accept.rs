@@ -8,6 +8,7 @@ use super::event::{Cause, CauseKind, CloseTrigger, Content, RatingGroupRef, Requ
 use super::lookup::{idempotency_key, kind_of};
 use super::outcome::{MappingProblem, Refusal, Reply};
 use super::policy::Service;
+use super::provenance::sources;
 use super::record::{Command, Record, Reported};
 use super::request::{MessageIds, Moment, build};
 use super::session::{Brief, Call, CallKey, Decision, Session};
@@ -164,6 +165,11 @@ impl Engine {
             session,
             &draft.moment,
         )?;
+        if let Some(kept) = &mut self.sources {
+            let (peer, session) = (&policy.peers[peer], &change.slot.session);
+            let of = sources(&self.library, &policy, peer, draft.command, session, &draft.moment);
+            kept.insert(end_to_end, of);
+        }
         let id = self.record_id();
         let record = Record {
             id,
@@ -217,6 +223,7 @@ impl Engine {
             due_at: draft.due_at,
             decision: None,
             failed: false,
+            told_pending: false,
         });
         self.add_record(change, record);
         Ok(id)

@@ -13,11 +13,11 @@ use super::engine::{
     interface_index,
 };
 use super::event::Request;
-use super::io::{Notice, RequestId};
+use super::io::{NoticeKind, RequestId};
 use super::outcome::{Refusal, Reply};
 use super::record::Record;
 use super::session::Session;
-use crate::clock::Now;
+use crate::clock::{Now, Wall};
 use crate::diameter::ids::{END_TO_END_BLOCK, EndToEndBlock};
 use crate::store::{
     Batch, CommitResult, Interface, Key, KeyRow, RecordId, RecordRow, RecordState, SessionRow,
@@ -47,6 +47,8 @@ pub(super) struct Slot {
     pub live: BTreeSet<RecordId>,
     /// The last commit failed: everything has to be written again.
     pub unsaved: bool,
+    /// Notifications of the commit that failed.
+    pub owed: Vec<Effect>,
 }
 
 impl Slot {
@@ -79,7 +81,7 @@ pub(super) enum Effect {
     Reply(CallerId, Reply),
     Unmarked(RecordId),
     Respond(RequestId, Bytes),
-    Notify(Notice),
+    Notify(NoticeKind, Option<Wall>),
 }
 
 pub(super) struct Commit {
@@ -119,6 +121,7 @@ impl Engine {
                 inbox: VecDeque::new(),
                 live: BTreeSet::new(),
                 unsaved: false,
+                owed: Vec::new(),
             },
             before: None,
             new: true,
@@ -301,6 +304,7 @@ impl Engine {
             }
             return;
         }
+        let mut owed = Vec::new();
         for effect in commit.effects {
             match effect {
                 // What is on disk already may leave; the outcome is written when the store can.
@@ -314,11 +318,13 @@ impl Engine {
                         record.unmarking = false;
                     }
                 }
-                Effect::Send(..) | Effect::Respond(..) | Effect::Notify(_) => {}
+                Effect::Send(..) | Effect::Respond(..) => {}
+                Effect::Notify(..) => owed.push(effect),
             }
         }
         if let Some(slot) = self.sessions.get_mut(&key) {
             slot.unsaved = true;
+            slot.owed.append(&mut owed);
         }
         self.after(Duration::from_secs(1), Timer::Recommit(key));
     }
@@ -368,7 +374,7 @@ impl Engine {
                 Effect::Respond(request, bytes) => {
                     self.out.push(Action::Respond { request, bytes });
                 }
-                Effect::Notify(notice) => self.out.push(Action::Notify(notice)),
+                Effect::Notify(kind, by) => self.notified(key, kind, by),
             }
         }
     }
@@ -387,6 +393,7 @@ impl Engine {
     /// Writes everything again, and sends what the failed commit kept back.
     pub(super) fn recommit(&mut self, change: &mut Change) {
         change.dirty = true;
+        change.effects.append(&mut change.slot.owed);
         for id in &change.slot.live {
             let unsent = self.records.get(id).is_some_and(|record| {
                 record.state == RecordState::Waiting

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use super::commit::{Change, Effect};
 use super::credit_control::Event;
 use super::engine::{Action, Alarm, Engine, Fact, Submission, Timer};
-use super::io::NoticeKind;
 use super::policy::Ccfh;
 use super::record::{Command, Copy, Record};
 use crate::store::{Interface, RecordId, RecordState};
@@ -367,10 +366,7 @@ impl Engine {
             brief.state = state;
             brief.due_at = None;
         }
-        if state == RecordState::Dead {
-            let notice = self.notice(&change.slot.session, NoticeKind::RecordDead(id), None);
-            change.effects.push(Effect::Notify(notice));
-        }
+        Engine::notify_final(change, id, state);
         if self.records.get(&id).is_some_and(Record::in_flight) {
             self.after(LATE, Timer::Forget(id));
         }

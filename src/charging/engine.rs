@@ -19,6 +19,7 @@ use super::request::Library;
 use super::session::{CallKey, Session};
 use crate::clock::{Now, Wall};
 use crate::diameter::ids::{END_TO_END_BLOCK, EndToEndBlock, SessionIds};
+use crate::mapping::Provenance;
 use crate::store::{Interface, RecordId, RecordState};
 
 /// What can be due.
@@ -126,6 +127,8 @@ pub struct Engine {
     pub(super) now: Now,
     pub(super) wall: Wall,
     pub(super) out: Vec<Action>,
+    /// Where the AVPs of each message come from, by End-to-End id; for dry runs.
+    pub(super) sources: Option<BTreeMap<u32, Vec<Provenance>>>,
 }
 
 /// What the engine is born with.
@@ -187,7 +190,18 @@ impl Engine {
             now: Now::ZERO,
             wall: Wall(0),
             out: Vec::new(),
+            sources: None,
         }
+    }
+
+    /// Notes where each AVP comes from: for dry runs only, it is never forgotten.
+    pub fn keep_sources(&mut self) {
+        self.sources = Some(BTreeMap::new());
+    }
+
+    /// Sources of the mapped AVPs of a message that was built.
+    pub fn sources(&self, end_to_end: u32) -> &[Provenance] {
+        self.sources.as_ref().and_then(|kept| kept.get(&end_to_end)).map_or(&[], Vec::as_slice)
     }
 
     /// One input; drain `out` completely before the next.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::event::Request;
-use super::outcome::{Refusal, Reply, SessionView, Subject};
+pub use super::notice::{Notice, NoticeKind};
+use super::outcome::{Refusal, Reply, SessionView};
 use super::record::Command;
-use crate::clock::Wall;
 use crate::store::{Batch, CommitResult, Interface, Key, KeyRow, RecordId, SessionRow};
 
 /// Whoever waits for a reply; the shell knows what it means.
@@ -17,32 +17,6 @@ pub struct CallerId(pub u64);
 /// A peer's request that waits for its answer; the shell knows what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
-
-/// Something the CPM server should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// What.
-    pub kind: NoticeKind,
-    /// The session or event.
-    pub subject: Subject,
-    /// By when the CPM server must act.
-    pub by: Option<Wall>,
-    /// Where it asked to be told.
-    pub notify_uri: Option<String>,
-}
-
-/// The four notifications of api.md section 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoticeKind {
-    /// `farebox.reauthorize`: a RAR came, a CCR-U follows.
-    Reauthorize,
-    /// `farebox.abort`: an ASR came.
-    Abort,
-    /// `farebox.record.dead`.
-    RecordDead(RecordId),
-    /// `farebox.outcome`: a result that the caller was not told.
-    Outcome(RecordId),
-}
 
 /// What comes in.
 #[derive(Debug)]
@@ -226,7 +200,7 @@ pub enum Action {
         bytes: Bytes,
     },
     /// Tell the CPM server.
-    Notify(Notice),
+    Notify(Box<Notice>),
     /// Nothing more is sent or awaited under this token.
     Forget {
         /// As in [`Action::Submit`].

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::accept::Draft;
-use super::commit::{Change, Effect};
+use super::commit::Change;
 use super::counters::UnitKind;
 use super::credit_control::{Event, Row, State, Step, find};
 use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{RatingGroupRef, Units};
-use super::io::NoticeKind;
 use super::outcome::{Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
 use super::reading::Reading;
@@ -324,17 +323,11 @@ impl Engine {
     pub(super) fn decide(&mut self, change: &mut Change, id: RecordId, decision: Decision) {
         self.outcome_fact(&change.slot.session, crate::store::Interface::Ch2, &decision);
         let session = &mut change.slot.session;
-        let earlier = session.brief_mut(id).and_then(|brief| {
-            let earlier = brief.decision.replace(decision.clone());
-            earlier.filter(|earlier| earlier.outcome != decision.outcome)
-        });
-        let answered = session.calls.iter().all(|call| call.ccr != Some(id));
+        if let Some(brief) = session.brief_mut(id) {
+            brief.decision = Some(decision.clone());
+        }
         session.decision = decision;
         change.dirty = true;
-        if answered && earlier.is_some() {
-            let notice = self.notice(&change.slot.session, NoticeKind::Outcome(id), None);
-            change.effects.push(Effect::Notify(notice));
-        }
     }
 
     /// A request has ended: what was queued behind it follows, or the session goes on without CH-2.
@@ -376,6 +369,9 @@ impl Engine {
                 self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
             }
             let ccr = change.slot.session.ro.as_ref().and_then(|ro| ro.outstanding);
+            if let Some(ccr) = ccr {
+                Engine::owe_by_record(change, ccr);
+            }
             for call in &mut change.slot.session.calls {
                 if call.kind == super::session::CallKind::Terminate && call.queued {
                     call.ccr = ccr;
@@ -396,6 +392,7 @@ impl Engine {
             .collect();
         match self.credit_update(change, report.timestamp, report.reason, &requests) {
             Ok(ccr) => {
+                Engine::owe_by_record(change, ccr);
                 for call in &mut change.slot.session.calls {
                     if report.calls.contains(&call.id) {
                         call.ccr = Some(ccr);
@@ -428,6 +425,7 @@ impl Engine {
         let report = ro.queued_report.take();
         let queued = std::mem::take(&mut ro.queued_termination);
         self.drop_report(change, report);
+        Engine::owe_nothing(change);
         if change.slot.session.closing.is_none() {
             return;
         }
@@ -470,6 +468,7 @@ impl Engine {
             ro.told_denied = reading.is_none();
             ro.backup = false;
         }
+        Engine::owe_nothing(change);
         let first = change.slot.session.closing.is_none();
         if first {
             change.slot.session.closing = Some(Closing {

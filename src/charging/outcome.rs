@@ -46,6 +46,22 @@ pub enum Outcome {
     Denied,
 }
 
+impl Outcome {
+    /// The word of the API and the metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Recorded => "recorded",
+            Outcome::Granted => "granted",
+            Outcome::Debited => "debited",
+            Outcome::Refunded => "refunded",
+            Outcome::Free => "free",
+            Outcome::Pending => "pending",
+            Outcome::Unverified => "unverified",
+            Outcome::Denied => "denied",
+        }
+    }
+}
+
 /// Who decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(index_only)]

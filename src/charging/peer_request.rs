@@ -9,11 +9,10 @@ use super::commit::{Change, Effect};
 use super::credit_control::{Event, State, find};
 use super::engine::{Action, Engine, Timer, Work};
 use super::event::{CloseTrigger, Units};
-use super::io::{Alarm, Notice, NoticeKind, RequestId};
+use super::io::{Alarm, NoticeKind, RequestId};
 use super::request::reason;
-use super::session::{Closing, Session};
+use super::session::Closing;
 use super::trigger::Phase;
-use crate::clock::Wall;
 use crate::diameter::Avp;
 use crate::diameter::AvpList;
 use crate::diameter::CommandFlags;
@@ -159,8 +158,7 @@ impl Engine {
             _ => result_code::UNKNOWN_SESSION_ID,
         };
         if code != result_code::UNKNOWN_SESSION_ID {
-            let notice = self.notice(&change.slot.session, NoticeKind::Reauthorize, None);
-            change.effects.push(Effect::Notify(notice));
+            Engine::notify(change, NoticeKind::Reauthorize, None);
         }
         self.respond_after(change, asked, code);
     }
@@ -190,8 +188,7 @@ impl Engine {
         session.abort_at = Some(by);
         change.dirty = true;
         let key = session.key.clone();
-        let notice = self.notice(&change.slot.session, NoticeKind::Abort, Some(by));
-        change.effects.push(Effect::Notify(notice));
+        Engine::notify(change, NoticeKind::Abort, Some(by));
         self.at_wall(by, Timer::Abort(key));
     }
 
@@ -212,15 +209,6 @@ impl Engine {
         };
         if let Err(problems) = self.close(change, CloseTrigger::Aborted, closing) {
             self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
-        }
-    }
-
-    pub(super) fn notice(&self, session: &Session, kind: NoticeKind, by: Option<Wall>) -> Notice {
-        Notice {
-            kind,
-            subject: session.subject.clone(),
-            by,
-            notify_uri: session.notify_uri.clone(),
         }
     }
 

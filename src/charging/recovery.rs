@@ -37,6 +37,7 @@ impl Engine {
                             inbox: VecDeque::new(),
                             live: BTreeSet::new(),
                             unsaved: false,
+                            owed: Vec::new(),
                         },
                     );
                 }

@@ -58,6 +58,7 @@ impl Engine {
         waiters: &[Waiter],
     ) {
         let answer = answer(&change.slot.session, call, decision);
+        Engine::owe_outcome(change, call, &answer);
         let body = encode(&answer);
         for key in &call.keys {
             change.keys.push(KeyRow {

@@ -99,6 +99,9 @@ pub struct Brief {
     /// Settled by a backup record, or dead.
     #[n(15)]
     pub failed: bool,
+    /// A caller was answered before the request was settled: it is notified of the rest.
+    #[n(16)]
+    pub told_pending: bool,
 }
 
 /// The MSCC-level result of one rating group.
@@ -164,7 +167,8 @@ impl Brief {
         }
     }
 
-    fn view(&self) -> RecordView {
+    /// What a session's view and a notification show of it.
+    pub fn view(&self) -> RecordView {
         RecordView {
             record_id: self.id,
             interface: self.command.interface(),
@@ -320,6 +324,9 @@ pub struct RoLeg {
     /// The caller of an abandoned CCR-I was told `denied`: a late 2001 is closed at once.
     #[n(15)]
     pub told_denied: bool,
+    /// A caller whose report or termination waits was answered `pending`.
+    #[n(16)]
+    pub told_pending: bool,
 }
 
 /// The first closing trigger's decision.

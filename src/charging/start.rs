@@ -190,6 +190,7 @@ impl Engine {
             route,
             ddfh: None,
             told_denied: false,
+            told_pending: false,
         });
         Ok(())
     }

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::args::{Encode, Format, Hex, Op};
 use super::config;
-use super::dry_run::DryRun;
 use super::exit::{Exit, Failure, Outcome};
 use super::message_json;
 use super::terminal::Terminal;
@@ -18,7 +17,9 @@ use crate::charging::outcome::{Answer, Ch1State, Reply};
 use crate::clock::Wall;
 use crate::config::Config;
 use crate::diagnostic::suggest;
-use crate::diameter::print;
+use crate::diameter::print::{self, Line};
+use crate::gateway::dry_parts;
+use crate::gateway::dry_run::DryRun;
 use crate::gateway::step::Outgoing;
 
 const BODY_BYTES_MAX: u64 = 1 << 20;
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Encode, terminal: &mut Terminal) -> Outcome {
         _ => "unknown-session".to_owned(),
     };
     let trigger = read(args.op, &args.body, &id, &config)?;
-    let mut dry = DryRun::new(&config, only, begin(start.as_ref().unwrap_or(&trigger)));
+    let mut dry = DryRun::new(&dry_parts(&config), only, begin(start.as_ref().unwrap_or(&trigger)));
     if let Some(start) = start {
         let (_, reply) = dry.trigger(start);
         answered(reply, &id)?;
@@ -53,16 +54,24 @@ pub(crate) fn run(args: &Encode, terminal: &mut Terminal) -> Outcome {
     }
     match &args.out {
         Some(path) => write(path, &shown, terminal)?,
-        None => print_all(args, &config, &shown, terminal),
+        None => print_all(args, &config, &dry, &shown, terminal),
     }
     Ok(Exit::Ok)
 }
 
-fn print_all(args: &Encode, config: &Config, messages: &[&Outgoing], terminal: &mut Terminal) {
+fn print_all(
+    args: &Encode,
+    config: &Config,
+    dry: &DryRun,
+    messages: &[&Outgoing],
+    terminal: &mut Terminal,
+) {
     let peer_name = |out: &Outgoing| config.peers.get(out.peer).map(|peer| peer.name.as_str());
     if args.format == Format::Json {
         let objects = messages.iter().map(|out| {
-            let mut object = message_json::message(&out.bytes, &[], &config.dictionary, |_| None);
+            let sources = dry.tree(out);
+            let from = |line: &Line| sources.source_at(line.offset).map(str::to_owned);
+            let mut object = message_json::message(&out.bytes, &[], &config.dictionary, from);
             object["peer"] = json!(peer_name(out));
             object
         });
@@ -74,7 +83,9 @@ fn print_all(args: &Encode, config: &Config, messages: &[&Outgoing], terminal: &
         if index > 0 {
             terminal.line("");
         }
-        let tree = print::tree(&out.bytes, &config.dictionary, |_| None);
+        let sources = dry.tree(out);
+        let from = |line: &Line| sources.source_at(line.offset).map(str::to_owned);
+        let tree = print::tree(&out.bytes, &config.dictionary, from);
         let (summary, avps) = tree.split_once('\n').unwrap_or((&tree, ""));
         terminal.line(format!("{summary}   peer {}", peer_name(out).unwrap_or("?")));
         terminal.data(avps);

@@ -11,7 +11,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::dry_run::interfaces;
 use super::exit::{Exit, Failure};
 use super::ports;
 use crate::api;
@@ -22,6 +21,7 @@ use crate::config::Config;
 use crate::console;
 use crate::console::{Check, PeerView};
 use crate::diagnostic::Code;
+use crate::gateway::dry_run::interfaces;
 use crate::gateway::{Gateway, Handle, Parts, start};
 use crate::peer::PeerConfig;
 use crate::store::Interface;

@@ -12,7 +12,6 @@ mod demo_proof;
 mod demo_report;
 mod demo_stage;
 mod dict;
-mod dry_run;
 mod encode;
 mod exit;
 mod explain;

@@ -1,15 +1,20 @@
 //! The committer's thread: whatever waited during the last flush is the next transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use super::handle::Message;
+use tokio::sync::oneshot;
+
+use super::handle::{Message, StoredRecord};
 use super::step::Event;
 use crate::charging::engine::Input;
 use crate::charging::policy::Retention;
 use crate::clock;
-use crate::store::{Batch, CommitResult, Interface, Key, Store};
+use crate::store::{
+    Batch, CommitResult, Interface, Key, Query, RecordId, RecordRow, SessionRow, Store,
+};
 use crate::telemetry::log::{Fields, emit};
 use crate::telemetry::{LogEvent, Metrics};
 
@@ -22,7 +27,9 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 pub(super) enum Job {
     Commit(u64, Batch),
     Lookup(u64, Option<Key>, Option<String>),
-    Probe(tokio::sync::oneshot::Sender<Result<(), String>>),
+    Probe(oneshot::Sender<Result<(), String>>),
+    Search(Query, oneshot::Sender<Result<Vec<StoredRecord>, String>>),
+    Record(RecordId, oneshot::Sender<Result<Option<StoredRecord>, String>>),
     Stop,
 }
 
@@ -147,8 +154,41 @@ fn read(store: &mut dyn Store, job: Job, engine: &Sender<Message>) {
             };
             let _ = reply.send(result);
         }
+        Job::Search(query, reply) => {
+            let found = store.search(&query).and_then(|rows| {
+                let mut known = BTreeMap::new();
+                rows.into_iter().map(|row| with_session(store, row, &mut known)).collect()
+            });
+            let _ = reply.send(found);
+        }
+        Job::Record(id, reply) => {
+            let found = store.record(id).and_then(|row| {
+                row.map(|row| with_session(store, row, &mut BTreeMap::new())).transpose()
+            });
+            let _ = reply.send(found);
+        }
         Job::Commit(..) | Job::Stop => {}
     }
+}
+
+/// Records of one session are often neighbours: it is read once.
+fn with_session(
+    store: &mut dyn Store,
+    record: RecordRow,
+    known: &mut BTreeMap<String, Option<SessionRow>>,
+) -> Result<StoredRecord, String> {
+    let session = match crate::charging::explain::owner(&record) {
+        None => None,
+        Some(key) => match known.get(&key) {
+            Some(session) => session.clone(),
+            None => {
+                let session = store.session(&key)?;
+                known.insert(key, session.clone());
+                session
+            }
+        },
+    };
+    Ok(StoredRecord { record, session })
 }
 
 type Found = (Option<crate::store::KeyRow>, Option<crate::store::SessionRow>);

@@ -104,6 +104,12 @@ impl EngineThread {
             Message::Probe(reply) => {
                 let _ = self.committer.send(Job::Probe(reply));
             }
+            Message::Search(query, reply) => {
+                let _ = self.committer.send(Job::Search(query, reply));
+            }
+            Message::Record(id, reply) => {
+                let _ = self.committer.send(Job::Record(id, reply));
+            }
             Message::Drain => self.step(Event::Engine(Input::Drain), effects),
             Message::Stop => return true,
         }
@@ -158,7 +164,7 @@ impl EngineThread {
                 Effect::Respond { request, bytes } => self.respond(request, bytes),
                 Effect::Notify(notice) => {
                     // Nobody listens: a lagging or absent subscriber never holds up charging.
-                    let _ = self.shared.notices.send(notice);
+                    let _ = self.shared.notices.send(Arc::from(notice));
                 }
                 Effect::Fact(fact) => self.fact(fact),
             }

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
+use super::dry_run::DryParts;
 use super::step::Event;
 use crate::charging::event::Request;
 use crate::charging::io::Notice;
 use crate::charging::outcome::{Refusal, Reply, SessionView};
 use crate::charging::policy::Policy;
 use crate::peer::PeerState;
+use crate::store::{Query, RecordId, RecordRow, SessionRow};
 use crate::transport::AnswerHandle;
 
 /// For the engine's thread.
@@ -30,9 +32,22 @@ pub(super) enum Message {
     Refresh(oneshot::Sender<()>),
     /// Commit something real.
     Probe(oneshot::Sender<Result<(), String>>),
+    /// For the store.
+    Search(Query, oneshot::Sender<Result<Vec<StoredRecord>, String>>),
+    /// For the store.
+    Record(RecordId, oneshot::Sender<Result<Option<StoredRecord>, String>>),
     Drain,
     /// Ends the thread once nothing is in the store's hands.
     Stop,
+}
+
+/// A record with its session, as the store has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// The record.
+    pub record: RecordRow,
+    /// The session or event that made it, unless retention took it.
+    pub session: Option<SessionRow>,
 }
 
 /// One check of readiness.
@@ -74,14 +89,14 @@ pub struct Handle {
 
 /// What may be read without asking the engine.
 pub(super) struct Shared {
-    pub policy: Arc<Policy>,
+    pub dry: DryParts,
     pub draining: AtomicBool,
     pub in_progress: AtomicUsize,
     pub in_progress_max: usize,
     pub peers: std::sync::Mutex<Vec<PeerStanding>>,
     pub changed: tokio::sync::Notify,
     /// What the CPM server should know; a slow listener loses the oldest.
-    pub notices: tokio::sync::broadcast::Sender<Notice>,
+    pub notices: broadcast::Sender<Arc<Notice>>,
 }
 
 impl Handle {
@@ -114,6 +129,37 @@ impl Handle {
         Ok(view.map(|view| *view))
     }
 
+    /// Records in order of creation, each with its session as it is on disk.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn search(&self, query: Query) -> Result<Vec<StoredRecord>, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        if self.engine.send(Message::Search(query, sender)).is_err() {
+            return Err(Refusal::Draining);
+        }
+        let found = receiver.await.map_err(|_| Refusal::Draining)?;
+        found.map_err(Refusal::StoreUnavailable)
+    }
+
+    /// A record by its id, with its session as it is on disk.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn record(&self, id: RecordId) -> Result<Option<StoredRecord>, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        if self.engine.send(Message::Record(id, sender)).is_err() {
+            return Err(Refusal::Draining);
+        }
+        let found = receiver.await.map_err(|_| Refusal::Draining)?;
+        found.map_err(Refusal::StoreUnavailable)
+    }
+
+    /// What a dry run needs of the configuration in force.
+    pub fn dry_parts(&self) -> &DryParts {
+        &self.shared.dry
+    }
+
     /// Is this instance about to stop?
     pub fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
@@ -126,7 +172,7 @@ impl Handle {
 
     /// What it was configured with.
     pub fn policy(&self) -> &Policy {
-        &self.shared.policy
+        &self.shared.dry.policy
     }
 
     /// How every peer stands.
@@ -135,7 +181,7 @@ impl Handle {
     }
 
     /// What the CPM server should know, from now on.
-    pub fn notices(&self) -> tokio::sync::broadcast::Receiver<Notice> {
+    pub fn notices(&self) -> broadcast::Receiver<Arc<Notice>> {
         self.shared.notices.subscribe()
     }
 

@@ -3,6 +3,7 @@
 //! [`step`] is pure and says where each action goes; the simulation drives it as the running gateway
 //! does. Around it stand the engine's thread, the committer's thread and the peers' tasks.
 
+pub mod dry_run;
 pub mod step;
 
 #[cfg(feature = "shell")]
@@ -15,6 +16,6 @@ mod handle;
 mod start;
 
 #[cfg(feature = "shell")]
-pub use handle::{Handle, PeerStanding, Ready};
+pub use handle::{Handle, PeerStanding, Ready, StoredRecord};
 #[cfg(feature = "shell")]
-pub use start::{Gateway, Parts, StartError, start};
+pub use start::{Gateway, Parts, StartError, dry_parts, start};

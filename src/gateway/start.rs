@@ -8,6 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use super::committer;
+use super::dry_run::DryParts;
 use super::engine_thread::EngineThread;
 use super::handle::{Handle, Message, PeerStanding, Shared};
 use super::step::{Core, Event};
@@ -15,6 +16,7 @@ use crate::charging::engine::{END_TO_END_COUNTER, Engine, Input, Seed};
 use crate::charging::policy::{Policy, Retention};
 use crate::charging::request::Library;
 use crate::clock;
+use crate::config::Config;
 use crate::diameter::Dictionary;
 use crate::diameter::ids::END_TO_END_BLOCK;
 use crate::mapping::Mapping;
@@ -109,6 +111,12 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
     identity.origin_state_id = counters.origin_state_id;
     let policy = Arc::new(policy);
     let library = Library { dictionary: dictionary.clone(), mappings: Arc::new(mappings) };
+    let dry = DryParts {
+        policy: policy.clone(),
+        library: library.clone(),
+        routes: routes.clone(),
+        applications: applications(&peers),
+    };
     let seed = Seed {
         random: random(),
         end_to_end_first: counters.end_to_end_first,
@@ -122,13 +130,13 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
     let (own, inbox) = channel();
     let (jobs, job_inbox) = channel();
     let shared = Arc::new(Shared {
-        policy,
+        dry,
         draining: AtomicBool::new(false),
         in_progress: AtomicUsize::new(0),
         in_progress_max: parts.in_progress_max,
         peers: std::sync::Mutex::new(peers.iter().map(standing).collect()),
         changed: tokio::sync::Notify::new(),
-        notices: tokio::sync::broadcast::channel(NOTICES_MAX).0,
+        notices: tokio::sync::broadcast::Sender::new(NOTICES_MAX),
     });
     let handles: Vec<PeerHandle> = peers
         .into_iter()
@@ -162,6 +170,24 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
         })?,
     ];
     Ok(Gateway { handle: Handle { engine: own, shared }, peers: handles, threads })
+}
+
+/// What a dry run needs of a configuration that is not running.
+pub fn dry_parts(config: &Config) -> DryParts {
+    DryParts {
+        policy: Arc::new(config.policy.clone()),
+        library: Library {
+            dictionary: config.dictionary.clone(),
+            mappings: Arc::new(config.mappings.clone()),
+        },
+        routes: config.routes.clone(),
+        applications: applications(&config.peers),
+    }
+}
+
+fn applications(peers: &[PeerConfig]) -> Vec<Vec<u32>> {
+    let ids = |peer: &PeerConfig| peer.applications.iter().map(|app| app.id()).collect();
+    peers.iter().map(ids).collect()
 }
 
 fn thread(

@@ -123,7 +123,7 @@ pub enum Effect {
         bytes: Bytes,
     },
     /// Tell the CPM server.
-    Notify(Notice),
+    Notify(Box<Notice>),
     /// For metrics and logs.
     Fact(Fact),
 }

@@ -236,6 +236,15 @@ impl World {
         self.perform(effects);
     }
 
+    /// `farebox.outcome debited`.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let words = |n: &Notice| {
+            let outcome = n.decision.as_ref().map(|decision| decision.outcome.word());
+            format!("{} {}", n.kind.name(), outcome.unwrap_or("-"))
+        };
+        self.notices.iter().map(words).collect()
+    }
+
     fn perform(&mut self, effects: Vec<Effect>) {
         let mut queue = VecDeque::from(effects);
         while let Some(effect) = queue.pop_front() {
@@ -273,7 +282,7 @@ impl World {
                     continue;
                 }
                 Effect::Notify(notice) => {
-                    self.notices.push(notice);
+                    self.notices.push(*notice);
                     continue;
                 }
                 _ => continue,

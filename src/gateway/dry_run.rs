@@ -7,22 +7,36 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::step::{Core, Effect, Event, Outgoing};
 use crate::charging::engine::{CallerId, Engine, Input, Seed};
 use crate::charging::event::{Prefer, Request, Trigger};
 use crate::charging::outcome::Reply;
 use crate::charging::policy::Policy;
+use crate::charging::provenance::{MessageTree, message_tree};
 use crate::charging::request::Library;
 use crate::clock::{Now, Wall};
-use crate::config::Config;
-use crate::diameter::{Avp, AvpList, Dictionary, Limits, Message, Value, decode, id, result_code};
-use crate::gateway::step::{Core, Effect, Event, Outgoing};
+use crate::diameter::{Avp, AvpList, Header, Limits, Message, Value, decode, id, result_code};
+use crate::peer::routing::Routes;
 use crate::store::{CommitResult, Interface};
 
+/// What the configuration says, as far as a message depends on it.
+#[derive(Clone)]
+pub struct DryParts {
+    /// What is charged and how.
+    pub policy: Arc<Policy>,
+    /// Dictionary and mappings.
+    pub library: Library,
+    /// In the order of [`Policy::routes`].
+    pub routes: Routes,
+    /// Application ids of each peer.
+    pub applications: Vec<Vec<u32>>,
+}
+
 /// An engine between a store that never fails and peers that always say yes.
-pub(crate) struct DryRun {
+pub struct DryRun {
     core: Core,
-    dictionary: Arc<Dictionary>,
-    policy: Policy,
+    library: Library,
+    policy: Arc<Policy>,
     wall: Wall,
     calls: u64,
     sent: Vec<Outgoing>,
@@ -31,52 +45,46 @@ pub(crate) struct DryRun {
 
 impl DryRun {
     /// All peers are open; with `only`, no other peer of its interfaces is.
-    pub(crate) fn new(config: &Config, only: Option<usize>, wall: Wall) -> DryRun {
-        let library = Library {
-            dictionary: config.dictionary.clone(),
-            mappings: Arc::new(config.mappings.clone()),
-        };
+    pub fn new(parts: &DryParts, only: Option<usize>, wall: Wall) -> DryRun {
+        let DryParts { policy, library, .. } = parts.clone();
         let seed = Seed {
             random: 1,
             end_to_end_first: 0,
             session_high: u32::try_from(wall.secs().max(1)).unwrap_or(u32::MAX),
             origin_state_id: u32::try_from(wall.secs().max(1)).unwrap_or(u32::MAX),
         };
-        let engine = Engine::new(Arc::new(config.policy.clone()), library, seed);
+        let mut engine = Engine::new(policy.clone(), library.clone(), seed);
+        engine.keep_sources();
         let mut dry = DryRun {
-            core: Core::new(engine, config.routes.clone()),
-            dictionary: config.dictionary.clone(),
-            policy: config.policy.clone(),
+            core: Core::new(engine, parts.routes.clone()),
+            library,
+            policy: policy.clone(),
             wall,
             calls: 0,
             sent: Vec::new(),
             reply: None,
         };
-        let wanted = only.map(|peer| interfaces(&config.policy, peer));
-        for (peer, facts) in config.peers.iter().enumerate() {
+        let wanted = only.map(|peer| interfaces(&policy, peer));
+        for (peer, applications) in parts.applications.iter().enumerate() {
             let usable = match &wanted {
                 None => true,
                 Some(wanted) => {
                     Some(peer) == only
-                        || !interfaces(&config.policy, peer).iter().any(|i| wanted.contains(i))
+                        || !interfaces(&policy, peer).iter().any(|i| wanted.contains(i))
                 }
             };
             dry.feed(Event::Peer {
                 peer,
                 usable,
-                origin_host: Some(host_of(&config.policy, peer)),
-                applications: facts
-                    .applications
-                    .iter()
-                    .map(|application| application.id())
-                    .collect(),
+                origin_host: Some(host_of(&policy, peer)),
+                applications: applications.clone(),
             });
         }
         dry
     }
 
     /// One trigger: the messages that it makes, in their order, and the reply.
-    pub(crate) fn trigger(&mut self, trigger: Trigger) -> (Vec<Outgoing>, Option<Reply>) {
+    pub fn trigger(&mut self, trigger: Trigger) -> (Vec<Outgoing>, Option<Reply>) {
         self.calls += 1;
         self.sent.clear();
         self.reply = None;
@@ -90,6 +98,14 @@ impl DryRun {
         let caller = CallerId(self.calls);
         self.feed(Event::Engine(Input::Trigger { caller, request: Box::new(request) }));
         (std::mem::take(&mut self.sent), self.reply.take())
+    }
+
+    /// The tree of a message that [`DryRun::trigger`] returned, with the source of each AVP.
+    pub fn tree(&self, out: &Outgoing) -> MessageTree {
+        let end_to_end = Header::parse(&out.bytes).map_or(0, |header| header.end_to_end);
+        let peer = self.policy.peers.get(out.peer).map_or("*", |peer| &peer.name);
+        let sources = self.core.engine().sources(end_to_end);
+        message_tree(out.bytes.clone(), &self.library.dictionary, peer, Some(sources))
     }
 
     fn feed(&mut self, event: Event) {
@@ -121,7 +137,7 @@ impl DryRun {
     /// Sent, and answered 2001.
     fn success(&self, out: &Outgoing) -> [Input; 2] {
         let (token, peer) = (out.token, out.peer);
-        let (request, _) = decode(&out.bytes, &self.dictionary, &Limits::default());
+        let (request, _) = decode(&out.bytes, &self.library.dictionary, &Limits::default());
         let mut answer = Message::answer_to(&request.header);
         let copied = [
             id::SESSION_ID,
@@ -143,7 +159,7 @@ impl DryRun {
         for service in request.all(id::MULTIPLE_SERVICES_CREDIT_CONTROL) {
             answer.avps.extend(granted(service));
         }
-        let bytes = answer.encode(&self.dictionary);
+        let bytes = answer.encode(&self.library.dictionary);
         let round_trip = Duration::ZERO;
         [
             Input::Sent { token, peer },
@@ -172,7 +188,7 @@ fn host_of(policy: &Policy, peer: usize) -> String {
 }
 
 /// The interfaces of the routes that name this peer.
-pub(crate) fn interfaces(policy: &Policy, peer: usize) -> Vec<Interface> {
+pub fn interfaces(policy: &Policy, peer: usize) -> Vec<Interface> {
     let routes = policy.routes.iter().filter(|route| route.peers.contains(&peer));
     let found: BTreeMap<u8, Interface> = routes
         .map(|route| (u8::from(route.interface == Interface::Ch2), route.interface))
