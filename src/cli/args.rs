@@ -22,8 +22,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 assertion failed, 65 bad input, 69 unreac
     name = "farebox",
     version,
     arg_required_else_help = true,
-    after_help = EXAMPLES,
-    disable_help_subcommand = true
+    after_help = EXAMPLES
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

@@ -20,7 +20,6 @@ pub(crate) fn run(args: &Demo, terminal: &mut Terminal) -> Outcome {
         let exit = show(args, &stage, began, terminal).await;
         if exit.is_ok() && !args.once {
             hints(&stage, terminal);
-            terminal.flush();
             super::until_stopped().await;
         }
         stage.stop().await;
@@ -89,23 +88,17 @@ async fn show(args: &Demo, stage: &Stage, began: clock::Now, terminal: &mut Term
     Ok(if all { Exit::Ok } else { Exit::Assertion })
 }
 
+/// To stderr: stdout may be one JSON object.
 fn hints(stage: &Stage, terminal: &mut Terminal) {
     let instance = stage.instance();
-    terminal.line("");
-    terminal.line("  Still running. Try:");
-    terminal.line(format!(
-        "    curl -s http://{}/v1/events --json @examples/message-sent.json",
-        instance.api
-    ));
-    terminal.line(format!(
-        "    curl -s http://{}/v1/sessions/{}",
-        instance.api,
-        super::demo_flow::session_id(Flow::ClientClose)
-    ));
-    terminal.line(format!(
-        "    curl -s http://{}/metrics | grep farebox_outcomes_total",
-        instance.admin
-    ));
-    terminal.line(format!("    tail {}", stage.cdr_file().display()));
-    terminal.line("    Ctrl-C stops everything and cleans up");
+    let (api, admin) = (instance.api, instance.admin);
+    let session = super::demo_flow::session_id(Flow::ClientClose);
+    terminal.flush();
+    terminal.note("");
+    terminal.note("  Still running. Try:");
+    terminal.note(format!("    curl -s http://{api}/v1/events --json @examples/message-sent.json"));
+    terminal.note(format!("    curl -s http://{api}/v1/sessions/{session}"));
+    terminal.note(format!("    curl -s http://{admin}/metrics | grep farebox_outcomes_total"));
+    terminal.note(format!("    tail {}", stage.cdr_file().display()));
+    terminal.note("    Ctrl-C stops everything and cleans up");
 }

@@ -220,3 +220,82 @@ fn the_demo_notices_a_lost_cdr() {
     let problem = demo["flows"][0]["problems"][0].as_str().expect("a problem");
     assert!(problem.contains("0 STOP_RECORD"), "{problem}");
 }
+
+/// A gateway in a process of its own, ended at the end.
+struct Gateway {
+    child: std::process::Child,
+    api: String,
+}
+
+impl Gateway {
+    /// Starts on free ports; the store is `folder`/store.
+    fn start(folder: &Folder) -> Gateway {
+        use std::io::{BufRead, BufReader};
+        let mut child = Command::new(env!("CARGO_BIN_EXE_farebox"))
+            .args(["run", "--config", &run_config(folder, "127.0.0.1:0")])
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let api = lines.find_map(|line| {
+            let line = line.expect("utf-8");
+            line.strip_prefix("api      http://").map(str::to_owned)
+        });
+        // What follows must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Gateway { child, api: api.expect("it says where it listens") }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status().expect("kill");
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run_config(folder: &Folder, api: &str) -> String {
+    let store = folder.0.join("store");
+    let config = format!(
+        "{CONFIG}api: {{listen: \"{api}\"}}\nadmin: {{listen: \"127.0.0.1:0\"}}\nstore: {{path: {store:?}}}\n"
+    );
+    folder.write("farebox.yaml", &config)
+}
+
+#[test]
+fn fd_15_a_second_process_on_a_store_is_75_and_names_the_first() {
+    let folder = Folder::new("held");
+    let gateway = Gateway::start(&folder);
+    let config = run_config(&folder, "127.0.0.1:0");
+    let (_, err) = check(&["run", "--config", &config], b"", 75);
+    assert!(err.contains("FB2002"), "{err}");
+    assert!(err.contains(&gateway.child.id().to_string()), "{err}");
+}
+
+#[test]
+fn a_port_in_use_names_its_holder() {
+    let (folder, other) = (Folder::new("port"), Folder::new("port-other"));
+    let gateway = Gateway::start(&folder);
+    let config = run_config(&other, &gateway.api);
+    let (_, err) = check(&["run", "--config", &config], b"", 1);
+    let holder = format!("farebox (pid {})", gateway.child.id());
+    assert!(err.contains("FB2001") && err.contains(&holder), "{err}");
+}
+
+#[test]
+fn fp_03_sigterm_drains_and_ends_with_0() {
+    for name in ["-TERM", "-INT"] {
+        let folder = Folder::new(&format!("drain{name}"));
+        let mut gateway = Gateway::start(&folder);
+        gateway.signal(name);
+        let status = gateway.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "{name}");
+    }
+}
