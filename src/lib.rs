@@ -27,4 +27,6 @@ pub mod gateway;
 #[cfg(feature = "shell")]
 pub mod telemetry;
 #[cfg(feature = "shell")]
+pub mod tls;
+#[cfg(feature = "shell")]
 pub mod transport;

@@ -92,6 +92,28 @@ pub enum Verdict {
     Refused(Refusal),
 }
 
+impl Verdict {
+    /// Holds the peer against the certificate of its connection: `names` is what that proves, and
+    /// `None` if the connection is not TLS (SEC-02).
+    pub fn proven(self, needs_tls: bool, names: Option<&[String]>) -> Verdict {
+        let Verdict::Agreed { peer, .. } = &self else { return self };
+        let host = &peer.origin_host;
+        let (code, reason) = match names {
+            None if needs_tls => {
+                let reason = "it must connect with TLS, as its `tls` in our configuration says";
+                (result_code::NO_COMMON_SECURITY, reason.to_owned())
+            }
+            Some(names) if !names.iter().any(|name| identity_eq(name, host)) => {
+                let names = names.join("`, `");
+                let reason = format!("it calls itself `{host}`; its certificate is for `{names}`");
+                (result_code::UNKNOWN_PEER, reason)
+            }
+            _ => return self,
+        };
+        Verdict::Refused(Refusal::new(PeerState::BadRemote, code, reason))
+    }
+}
+
 /// Why a connection may not be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {

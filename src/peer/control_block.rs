@@ -83,6 +83,8 @@ pub struct ControlBlock {
     pub(super) caller: Option<Caller>,
     /// The connection that was opened, until it is closed.
     pub(super) live_side: Option<Side>,
+    /// Names that the certificates of both connections prove; `None`: not TLS.
+    pub(super) certified: [Option<Vec<String>>; 2],
     /// Local addresses of the dialled connection.
     pub(super) local: Vec<Address>,
     /// Hop-by-Hop and End-to-End id of our CER.
@@ -146,6 +148,7 @@ impl ControlBlock {
             at_hand: None,
             caller: None,
             live_side: None,
+            certified: [None, None],
             local: Vec::new(),
             cer_ids: (0, 0),
             cea: None,
@@ -238,6 +241,14 @@ impl ControlBlock {
                 return;
             }
             Input::Release(token) => self.pending.release(token),
+            Input::Certified(side, names) => {
+                self.certified[side.index()] = Some(names);
+                return;
+            }
+            Input::Blame(fault, reason) => {
+                self.blame(fault, reason);
+                return;
+            }
             Input::Start => self.attempt(now, out),
             Input::Connected(local) => {
                 self.local = local;

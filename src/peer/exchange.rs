@@ -107,6 +107,8 @@ impl ControlBlock {
         let (message, mut problems) = decode(bytes, &self.dictionary, &self.codec);
         problems.extend(check_grammar(&message, &self.dictionary));
         let verdict = capabilities::judge_cea(&message, &problems, self.expected());
+        let names = self.certified[Side::Initiator.index()].take();
+        let verdict = verdict.proven(self.config.tls, names.as_deref());
         let event = match &verdict {
             Verdict::Agreed { .. } => Event::IRcvCea,
             Verdict::Refused(refusal) => {
@@ -138,7 +140,9 @@ impl ControlBlock {
     ) {
         let (message, problem) = base::first_problem(cer, &self.dictionary, &self.codec);
         let header = message.header;
-        match capabilities::judge_cer(&message, problem, self.expected()) {
+        let names = self.certified[Side::Responder.index()].take();
+        let verdict = capabilities::judge_cer(&message, problem, self.expected());
+        match verdict.proven(self.config.tls, names.as_deref()) {
             Verdict::Refused(refusal) => {
                 let cea = capabilities::cea(
                     &header,

@@ -24,6 +24,16 @@ pub enum Side {
     Responder,
 }
 
+impl Side {
+    /// For tables with one place for each.
+    pub const fn index(self) -> usize {
+        match self {
+            Side::Initiator => 0,
+            Side::Responder => 1,
+        }
+    }
+}
+
 /// What the machine asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -36,6 +36,8 @@ pub struct PeerConfig {
     pub host: Option<String>,
     /// Origin-Realm of the peer.
     pub realm: String,
+    /// Its connections are TLS.
+    pub tls: bool,
     /// Exactly what CER and CEA to this peer carry.
     pub applications: Vec<Application>,
     /// Twinit.
@@ -67,6 +69,7 @@ impl PeerConfig {
             address: address.map(str::to_owned),
             host: None,
             realm: realm.to_owned(),
+            tls: false,
             applications: Application::DEFAULT.to_vec(),
             watchdog: watchdog::TWINIT,
             reconnect_initial: Duration::from_secs(1),
@@ -360,6 +363,11 @@ pub enum Fact {
         hop_by_hop: u32,
         /// What does not fit.
         what: pending::Mixed,
+    },
+    /// The certificate that the peer showed.
+    Certificate {
+        /// Its end, in seconds since 1970.
+        not_after: u64,
     },
     /// Pending requests were given back because the peer is silent.
     FailedOver {

@@ -29,6 +29,11 @@ pub enum Input {
         /// Remote address, in words.
         from: String,
     },
+    /// The connection of the next `Connected` or `Incoming` is TLS, and its certificate proves
+    /// these names.
+    Certified(Side, Vec<String>),
+    /// The connection that is about to end, or was not made, is for this state's word to explain.
+    Blame(PeerState, String),
     /// A whole message came.
     Received(Side, Bytes),
     /// A connection is gone, or its octets are no Diameter, in words.

@@ -76,6 +76,10 @@ pub fn peer(metrics: &Metrics, peer: usize, fact: &Fact) {
             let message = format!("Hop-by-Hop id {hop_by_hop:08x} with another request's {what}");
             emit(LogEvent::PeerAnswerMixed, fields, &message);
         }
+        Fact::Certificate { not_after } => {
+            let end = i64::try_from(*not_after).unwrap_or(i64::MAX);
+            counters.certificate_expiry("theirs", Wall::from_secs(end));
+        }
         Fact::FailedOver { requests } => {
             let fields = Fields { count: u64::try_from(*requests).ok(), ..fields };
             emit(LogEvent::PeerFailedOver, fields, "pending requests go elsewhere");
@@ -171,6 +175,7 @@ fn request_word(code: u32) -> &'static str {
 
 /// Words of a reason → label of the transition counter; the first row that fits.
 const TRANSITION_WORDS: &[(&str, &str)] = &[
+    ("tls:", "tls"),
     ("refused", "refused"),
     ("timed out", "timeout"),
     ("no answer", "timeout"),

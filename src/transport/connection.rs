@@ -5,23 +5,25 @@
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::clock::{self, Now};
 use crate::peer::control_block::{Action, ControlBlock, Input};
 use crate::peer::machine::Side;
 use crate::peer::{DisconnectCause, Fact, PeerState};
+use crate::tls::{Certificate, Tls};
 
-use super::wire::{Wire, words};
+use super::end::End;
+use super::socket::Socket;
+use super::tls;
+use super::wire::Wire;
 
 /// Commands taken from the queue at a time.
 const BATCH: usize = 256;
@@ -88,13 +90,24 @@ pub(super) trait Owner: Send + 'static {
     fn ended(&mut self);
 }
 
-type Dial = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+type Dial = Pin<Box<dyn Future<Output = Result<Socket, End>> + Send>>;
+
+/// Whom to dial, and how.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Target {
+    /// `host:port`.
+    pub(super) address: Option<String>,
+    /// Its DiameterIdentity, for its certificate.
+    pub(super) host: Option<String>,
+    /// TLS.
+    pub(super) tls: Option<Tls>,
+}
 
 /// One peer's task.
 pub(super) struct Connection<O: Owner> {
     block: ControlBlock,
     owner: O,
-    address: Option<String>,
+    target: Target,
     limits: crate::peer::Limits,
     commands: mpsc::Receiver<Command>,
     control: mpsc::Receiver<Control>,
@@ -107,8 +120,8 @@ pub(super) struct Connection<O: Owner> {
     /// What a poll found, to be handled after it.
     batch: Vec<Command>,
     orders: Vec<Control>,
-    dialled: Option<io::Result<TcpStream>>,
-    ends: [Option<String>; 2],
+    dialled: Option<Result<Socket, End>>,
+    ends: [Option<End>; 2],
 
     out: Vec<Action>,
     /// Requests of which nothing left, while an input is handled that may give them back.
@@ -122,7 +135,7 @@ impl<O: Owner> Connection<O> {
     pub(super) fn new(
         block: ControlBlock,
         owner: O,
-        address: Option<String>,
+        target: Target,
         limits: crate::peer::Limits,
         commands: mpsc::Receiver<Command>,
         control: mpsc::Receiver<Control>,
@@ -130,7 +143,7 @@ impl<O: Owner> Connection<O> {
         Connection {
             block,
             owner,
-            address,
+            target,
             limits,
             commands,
             control,
@@ -261,21 +274,40 @@ impl<O: Owner> Connection<O> {
         }
     }
 
-    fn dial_result(&mut self, result: io::Result<TcpStream>) {
+    fn dial_result(&mut self, result: Result<Socket, End>) {
         match result {
             Ok(socket) => {
                 let wire = Wire::new(socket, &self.limits);
                 let local = wire.local();
-                self.wires[at(Side::Initiator)] = Some(wire);
+                self.certify(Side::Initiator, &wire);
+                self.wires[Side::Initiator.index()] = Some(wire);
                 self.give(Input::Connected(local));
             }
-            Err(error) => self.give(Input::NotConnected(words(&error))),
+            Err(end) => {
+                self.blame(&end);
+                self.give(Input::NotConnected(end.words));
+            }
+        }
+    }
+
+    /// Says whom the certificate of a new connection names, and how long it is good.
+    fn certify(&mut self, side: Side, wire: &Wire) {
+        let Some(proof) = wire.proof() else { return };
+        let Certificate { names, not_after, .. } = proof.certificate;
+        self.owner.fact(Fact::Certificate { not_after });
+        self.give(Input::Certified(side, names));
+    }
+
+    fn blame(&mut self, end: &End) {
+        if end.fault != PeerState::Down {
+            self.give(Input::Blame(end.fault, end.words.clone()));
         }
     }
 
     fn incoming(&mut self, newcomer: Newcomer) {
         let (cer, local) = (newcomer.cer.clone(), newcomer.wire.local());
         let from = newcomer.wire.remote();
+        self.certify(Side::Responder, &newcomer.wire);
         self.newcomer = Some(newcomer);
         self.give(Input::Incoming { cer, local, from });
         // What came behind the CER is there already, and no poll would tell of it.
@@ -285,33 +317,40 @@ impl<O: Owner> Connection<O> {
     /// Handles the messages that a poll has read, then the end of the connection, if it came.
     fn read(&mut self, side: Side) {
         let now = clock::now();
-        while let Some(wire) = &mut self.wires[at(side)] {
+        while let Some(wire) = &mut self.wires[side.index()] {
             match wire.next_message(now) {
                 Some(Ok(bytes)) => self.give(Input::Received(side, bytes)),
                 Some(Err(error)) => {
                     let reason = error.to_string();
                     self.owner.fact(Fact::BadFrame { reason: reason.clone() });
-                    self.lose(side, format!("bad length: {reason}"));
+                    self.lose(side, End::words(format!("bad length: {reason}")));
                     break;
                 }
                 None => break,
             }
         }
-        if let Some(reason) = self.ends[at(side)].take()
-            && self.wires[at(side)].is_some()
+        if let Some(end) = self.ends[side.index()].take()
+            && self.wires[side.index()].is_some()
         {
-            self.lose(side, reason);
+            self.lose(side, end);
         }
     }
 
     /// A connection is gone or must go; whatever the machine makes of it, it is not kept.
-    fn lose(&mut self, side: Side, reason: String) {
-        self.give(Input::Disconnected(side, reason));
-        drop(self.take_wire(side));
+    fn lose(&mut self, side: Side, end: End) {
+        self.blame(&end);
+        self.give(Input::Disconnected(side, end.words));
+        self.close(side);
+    }
+
+    fn close(&mut self, side: Side) {
+        if let Some(wire) = self.take_wire(side) {
+            wire.close();
+        }
     }
 
     fn written(&mut self, side: Side) {
-        if let Some(wire) = &mut self.wires[at(side)] {
+        if let Some(wire) = &mut self.wires[side.index()] {
             while let Some((token, hop_by_hop)) = wire.next_sent() {
                 self.owner.sent(token, hop_by_hop);
             }
@@ -340,9 +379,9 @@ impl<O: Owner> Connection<O> {
             self.give(Input::Timeout);
         }
         for side in [Side::Initiator, Side::Responder] {
-            let due = self.wires[at(side)].as_ref().and_then(Wire::deadline);
+            let due = self.wires[side.index()].as_ref().and_then(Wire::deadline);
             if due.is_some_and(|due| due <= now) {
-                self.lose(side, "a message did not arrive in full in time".to_owned());
+                self.lose(side, End::words("a message did not arrive in full in time"));
             }
         }
     }
@@ -374,12 +413,17 @@ impl<O: Owner> Connection<O> {
             Action::Took(row) => self.owner.fact(Fact::Row(row)),
             Action::Connect => {
                 // Without an address the control block asks for none.
-                let address = self.address.clone().unwrap_or_default();
-                self.dial = Some(Box::pin(TcpStream::connect(address)));
+                let Target { address, host, tls } = self.target.clone();
+                // A little sooner than the machine's own timer, which knows no reason.
+                let limit = Instant::now() + self.limits.connect * 9 / 10;
+                self.dial = Some(Box::pin(async move {
+                    let address = address.unwrap_or_default();
+                    tls::dial(&address, tls.as_ref(), host.as_deref(), limit).await
+                }));
             }
             Action::Accept => {
                 let newcomer = self.newcomer.take();
-                self.wires[at(Side::Responder)] = newcomer.map(|newcomer| newcomer.wire);
+                self.wires[Side::Responder.index()] = newcomer.map(|newcomer| newcomer.wire);
             }
             Action::Reject(cea) => {
                 if let Some(newcomer) = self.newcomer.take() {
@@ -387,13 +431,13 @@ impl<O: Owner> Connection<O> {
                 }
             }
             Action::Write(side, bytes) => {
-                if let Some(wire) = &mut self.wires[at(side)] {
+                if let Some(wire) = &mut self.wires[side.index()] {
                     wire.push(&bytes);
                 }
             }
             Action::Transmit { side, token, hop_by_hop, retransmit, bytes } => {
                 self.unsent.remove(&token);
-                if let Some(wire) = &mut self.wires[at(side)] {
+                if let Some(wire) = &mut self.wires[side.index()] {
                     wire.push_request(&bytes, token, hop_by_hop, retransmit);
                 }
             }
@@ -402,7 +446,7 @@ impl<O: Owner> Connection<O> {
                     self.dial = None;
                     self.dialled = None;
                 }
-                drop(self.take_wire(side));
+                self.close(side);
             }
             Action::State { state, usable, reason } => {
                 self.owner.state(&self.block, state, usable, reason);
@@ -422,18 +466,10 @@ impl<O: Owner> Connection<O> {
     /// Takes a connection away and notes which of its requests never left.
     fn take_wire(&mut self, side: Side) -> Option<Wire> {
         self.written(side);
-        let wire = self.wires[at(side)].take()?;
+        let wire = self.wires[side.index()].take()?;
         self.unsent.extend(wire.unsent());
-        self.ends[at(side)] = None;
+        self.ends[side.index()] = None;
         Some(wire)
-    }
-}
-
-/// The index of a side.
-fn at(side: Side) -> usize {
-    match side {
-        Side::Initiator => 0,
-        Side::Responder => 1,
     }
 }
 

@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_rustls::rustls::pki_types::UnixTime;
 
 use crate::clock;
 use crate::diameter::{Dictionary, Header, application, command};
 use crate::peer::control_block::{ControlBlock, Service};
 use crate::peer::rate::Rate;
 use crate::peer::{DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState};
+use crate::tls::Tls;
 
-use super::connection::{Command, Connection, Control, Newcomer, Owner};
+use super::connection::{Command, Connection, Control, Newcomer, Owner, Target};
+use super::socket::Proof;
 use super::{EventSink, Outgoing, PeerEvent, Refused};
 
 /// RAR and ASR of one peer.
@@ -41,6 +44,7 @@ struct Shared {
 pub struct PeerHandle {
     index: usize,
     shared: Arc<Shared>,
+    tls: Option<Tls>,
     commands: mpsc::Sender<Command>,
     control: mpsc::Sender<Control>,
 }
@@ -51,6 +55,31 @@ pub struct PeerHandle {
 pub fn spawn(
     index: usize,
     config: PeerConfig,
+    identity: LocalIdentity,
+    dictionary: Arc<Dictionary>,
+    sink: EventSink,
+) -> PeerHandle {
+    start(index, config, None, identity, dictionary, sink)
+}
+
+/// The same over TLS, both ways: the peer is dialled with these credentials, and a connection that
+/// it makes has to be one that they believe.
+pub fn spawn_tls(
+    index: usize,
+    mut config: PeerConfig,
+    tls: Tls,
+    identity: LocalIdentity,
+    dictionary: Arc<Dictionary>,
+    sink: EventSink,
+) -> PeerHandle {
+    config.tls = true;
+    start(index, config, Some(tls), identity, dictionary, sink)
+}
+
+fn start(
+    index: usize,
+    config: PeerConfig,
+    tls: Option<Tls>,
     identity: LocalIdentity,
     dictionary: Arc<Dictionary>,
     sink: EventSink,
@@ -67,11 +96,12 @@ pub fn spawn(
     let (commands, commands_in) = mpsc::channel(2 * config.window + 64);
     let (control, control_in) = mpsc::channel(ORDERS);
     let owner = PeerOwner { index, sink, shared: shared.clone(), commands: commands.clone() };
-    let (address, limits) = (config.address.clone(), config.limits);
+    let (address, host, limits) = (config.address.clone(), config.host.clone(), config.limits);
+    let target = Target { address, host, tls: tls.clone() };
     let block = ControlBlock::new(config, service(), identity, dictionary, seed(index));
-    let connection = Connection::new(block, owner, address, limits, commands_in, control_in);
+    let connection = Connection::new(block, owner, target, limits, commands_in, control_in);
     tokio::spawn(connection.run(None));
-    PeerHandle { index, shared, commands, control }
+    PeerHandle { index, shared, tls, commands, control }
 }
 
 /// What a charging client is asked by its server.
@@ -170,6 +200,14 @@ impl PeerHandle {
     /// Waits for the end of the task, which [`PeerHandle::shutdown`] brings about in bounded time.
     pub async fn closed(&self) {
         self.control.closed().await;
+    }
+
+    /// Whether the certificate of a connection that the peer made is one for this peer. Without
+    /// one its CER is refused later, if TLS is asked for.
+    pub(super) fn believes(&self, proof: Option<Proof>) -> Result<(), String> {
+        let (Some(tls), Some(proof)) = (&self.tls, proof) else { return Ok(()) };
+        let now = u64::try_from(clock::wall().secs()).unwrap_or(0);
+        tls.believes(&proof.chain, UnixTime::since_unix_epoch(Duration::from_secs(now)))
     }
 
     /// Hands a connection over that this peer made. Gives it back if the task does not take it.

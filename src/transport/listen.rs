@@ -26,9 +26,12 @@ use crate::peer::{
 };
 
 use super::Refused;
-use super::connection::{Command, Connection, Control, Newcomer, Owner, refuse};
+use super::connection::{Command, Connection, Control, Newcomer, Owner, Target, refuse};
 use super::dial::{PeerHandle, give_newcomer, seed};
+use super::end::End;
+use super::tls;
 use super::wire::Wire;
+use crate::tls::Tls;
 
 /// Answers and requests that may wait for a connection to take them: more than the requests of
 /// one read, so that a handler may answer all of them before the task goes on.
@@ -62,6 +65,10 @@ pub struct ServerConfig {
     pub dictionary: Arc<Dictionary>,
     /// Peers that have a task of their own: a connection of theirs is theirs.
     pub peers: Vec<(String, PeerHandle)>,
+    /// Only those may connect.
+    pub peers_only: bool,
+    /// Every connection is TLS, and must show a certificate.
+    pub tls: Option<Tls>,
 }
 
 impl ServerConfig {
@@ -80,6 +87,8 @@ impl ServerConfig {
             connections_per_address_max: 10,
             dictionary,
             peers: Vec::new(),
+            peers_only: false,
+            tls: None,
         }
     }
 }
@@ -333,14 +342,22 @@ async fn accept(listener: TcpListener, server: Arc<Server>, mut stopped: Stopped
 }
 
 /// One accepted connection from its first octet to its end.
-async fn attend(socket: TcpStream, server: Arc<Server>, place: Place, mut stopped: Stopped) {
+async fn attend(tcp: TcpStream, server: Arc<Server>, place: Place, mut stopped: Stopped) {
     let limits = server.config.limits;
-    let wire = Wire::new(socket, &limits);
-    let from = wire.remote();
+    let from = tcp.peer_addr().map_or_else(|_| "unknown".to_owned(), |from| from.to_string());
+    let greeted = async {
+        let secured = tls::accept(tcp, server.config.tls.as_ref()).await;
+        let socket = secured.map_err(|end| {
+            let (result_code, from) = (result_code::NO_COMMON_SECURITY, from.clone());
+            Fact::ConnectionRefused { from, result_code, reason: end.words }
+        })?;
+        let greeted = greet(Wire::new(socket, &limits)).await;
+        greeted.map_err(|reason| Fact::BadFrame { reason })
+    };
     let newcomer = tokio::select! {
-        greeted = tokio::time::timeout(limits.handshake, greet(wire)) => match greeted {
+        greeted = tokio::time::timeout(limits.handshake, greeted) => match greeted {
             Ok(Ok(newcomer)) => newcomer,
-            Ok(Err(reason)) => return server.handler.fact(Fact::BadFrame { reason }),
+            Ok(Err(fact)) => return server.handler.fact(fact),
             Err(_) => {
                 let reason = format!("{from} sent no CER in time");
                 return server.handler.fact(Fact::Disconnected { reason });
@@ -357,9 +374,22 @@ async fn attend(socket: TcpStream, server: Arc<Server>, place: Place, mut stoppe
     let host = cer.text(id::ORIGIN_HOST).unwrap_or_default().to_owned();
     let realm = cer.text(id::ORIGIN_REALM).unwrap_or_default();
     if !server.allows(place.ip, &host, realm) {
-        return refuse_stranger(&server, newcomer, &cer, from);
+        let reason = "no entry of `allow` fits its address, Origin-Host and Origin-Realm";
+        return refuse_stranger(&server, newcomer, &cer, from, reason.to_owned());
     }
-    run(server, host, newcomer, stopped).await;
+    let own = server.config.peers.iter().find(|(own, _)| identity_eq(own, &host));
+    match own {
+        Some((_, peer)) => match peer.believes(newcomer.wire.proof()) {
+            // A peer whose task does not take it now dials again; nobody else could serve it.
+            Ok(()) => drop(peer.adopt(newcomer)),
+            Err(reason) => refuse_stranger(&server, newcomer, &cer, from, reason),
+        },
+        None if server.config.peers_only => {
+            let reason = format!("no configured peer has the Origin-Host `{host}`");
+            refuse_stranger(&server, newcomer, &cer, from, reason);
+        }
+        None => run(server, host, newcomer, stopped).await,
+    }
     drop(place);
 }
 
@@ -367,10 +397,13 @@ async fn attend(socket: TcpStream, server: Arc<Server>, place: Place, mut stoppe
 async fn greet(mut wire: Wire) -> Result<Newcomer, String> {
     let mut end = None;
     loop {
+        if wire.begins_with_tls() {
+            return Err("it speaks TLS where plain Diameter is expected".to_owned());
+        }
         match (wire.next_message(clock::now()), end) {
             (Some(Ok(cer)), _) => return greeted(wire, cer),
             (Some(Err(error)), _) => return Err(format!("bad length: {error}")),
-            (None, Some(reason)) => return Err(format!("{reason} before any CER")),
+            (None, Some(End { words, .. })) => return Err(format!("{words} before any CER")),
             (None, None) => {}
         }
         end = poll_fn(|cx| match wire.poll(cx, true) {
@@ -392,9 +425,14 @@ fn greeted(wire: Wire, cer: Bytes) -> Result<Newcomer, String> {
     Ok(Newcomer { wire, cer })
 }
 
-/// Answers 3010 to a CER that no entry of the allow-list fits (P-19).
-fn refuse_stranger(server: &Server, newcomer: Newcomer, cer: &Message, from: String) {
-    let reason = "no entry of `allow` fits its address, Origin-Host and Origin-Realm".to_owned();
+/// Answers 3010 to the CER of a peer that is not known (P-19). Why is told here, not there.
+fn refuse_stranger(
+    server: &Server,
+    newcomer: Newcomer,
+    cer: &Message,
+    from: String,
+    reason: String,
+) {
     let result_code = result_code::UNKNOWN_PEER;
     let refusal = Refusal {
         fault: PeerState::BadConfig,
@@ -414,15 +452,9 @@ fn refuse_stranger(server: &Server, newcomer: Newcomer, cer: &Message, from: Str
     server.handler.fact(Fact::ConnectionRefused { from, result_code, reason });
 }
 
-/// Runs a connection, unless its peer has a task already, which then gets it: one connection a
-/// peer (P-04).
+/// Runs a connection, unless one of the same Origin-Host is there already, whose task then gets
+/// it: one connection a peer (P-04).
 async fn run(server: Arc<Server>, host: String, mut newcomer: Newcomer, stopped: Stopped) {
-    let own = server.config.peers.iter().find(|(own, _)| identity_eq(own, &host));
-    if let Some((_, peer)) = own {
-        // A peer whose task does not take it now dials again; there is nobody else to serve it.
-        drop(peer.adopt(newcomer));
-        return;
-    }
     let conn = server.next_conn.fetch_add(1, Ordering::Relaxed);
     let (control, control_in) = mpsc::channel(ORDERS);
     let key = host.to_ascii_lowercase();
@@ -475,7 +507,8 @@ async fn drive(
         handle: ConnectionHandle { commands, control: control.clone() },
         connected: false,
     };
-    let connection = Connection::new(block, owner, None, config.limits, commands_in, control_in);
+    let target = Target::default();
+    let connection = Connection::new(block, owner, target, config.limits, commands_in, control_in);
     let mut running = std::pin::pin!(connection.run(Some(newcomer)));
     tokio::select! {
         () = &mut running => {}

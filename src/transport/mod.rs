@@ -1,11 +1,14 @@
-//! Diameter over TCP: one task per connection, driving one peer machine.
+//! Diameter over TCP and TLS: one task per connection, driving one peer machine.
 //!
 //! Knows sockets and time; what is decided about a connection is decided in [`crate::peer`]. A
 //! request is a token and octets here, an answer its octets.
 
 mod connection;
 pub mod dial;
+mod end;
 pub mod listen;
+mod socket;
+mod tls;
 mod wire;
 
 use std::fmt;
@@ -16,7 +19,7 @@ use bytes::Bytes;
 
 use crate::peer::{DisconnectCause, Fact, PeerState};
 
-pub use dial::{AnswerHandle, PeerHandle, spawn};
+pub use dial::{AnswerHandle, PeerHandle, spawn, spawn_tls};
 pub use listen::{
     Allow, ConnectionHandle, Network, ServerConfig, ServerHandle, ServerHandler, serve,
 };

@@ -1,15 +1,15 @@
 //! One socket with its two buffers: many messages a read, many messages a write.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 
+use super::end::End;
+use super::socket::{Proof, Socket};
 use crate::clock::Now;
 use crate::diameter::{self, Address, Deframer, FrameError, patch_hop_by_hop, patch_retransmit};
 use crate::peer::Limits;
@@ -35,13 +35,13 @@ pub(super) struct Progress {
     /// Octets came or went.
     pub(super) moved: bool,
     /// The connection is gone, in words. What was read before is still to be handled.
-    pub(super) end: Option<String>,
+    pub(super) end: Option<End>,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    socket: TcpStream,
+    socket: Socket,
     deframer: Deframer,
     out: BytesMut,
     out_bytes_max: usize,
@@ -51,14 +51,16 @@ pub(super) struct Wire {
     requests: VecDeque<Queued>,
     message_time: Duration,
     partial_since: Option<Now>,
+    /// What was written may be kept back by TLS.
+    unflushed: bool,
     /// Close when everything is written.
     closing: bool,
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, limits: &Limits) -> Wire {
+    pub(super) fn new(socket: Socket, limits: &Limits) -> Wire {
         // Writes are gathered already; waiting for more would only delay the last one.
-        let _ = socket.set_nodelay(true);
+        let _ = socket.tcp().set_nodelay(true);
         let codec = diameter::Limits {
             message_bytes_max: limits.message_bytes_max,
             ..diameter::Limits::default()
@@ -73,18 +75,27 @@ impl Wire {
             requests: VecDeque::new(),
             message_time: limits.message,
             partial_since: None,
+            unflushed: false,
             closing: false,
         }
     }
 
     /// The local address, for Host-IP-Address.
     pub(super) fn local(&self) -> Vec<Address> {
-        self.socket.local_addr().map(|local| address(local.ip())).into_iter().collect()
+        self.socket.tcp().local_addr().map(|local| address(local.ip())).into_iter().collect()
     }
 
     /// The remote address, in words.
     pub(super) fn remote(&self) -> String {
-        self.socket.peer_addr().map_or_else(|_| "unknown".to_owned(), |remote| remote.to_string())
+        self.socket
+            .tcp()
+            .peer_addr()
+            .map_or_else(|_| "unknown".to_owned(), |remote| remote.to_string())
+    }
+
+    /// What the other side proved; `None` without TLS.
+    pub(super) fn proof(&self) -> Option<Proof> {
+        self.socket.proof()
     }
 
     /// No more should be put into the write buffer now.
@@ -135,13 +146,18 @@ impl Wire {
         self.closing = true;
     }
 
+    /// Ends the connection in an orderly way.
+    pub(super) fn close(mut self) {
+        self.socket.part();
+    }
+
     /// Drops the connection with a reset instead of an orderly end.
     pub(super) fn reset(self) {
-        let _ = self.socket.set_zero_linger();
+        let _ = self.socket.tcp().set_zero_linger();
     }
 
     /// The socket, for whoever reads and writes it otherwise.
-    pub(super) fn into_socket(self) -> TcpStream {
+    pub(super) fn into_socket(self) -> Socket {
         self.socket
     }
 
@@ -154,6 +170,11 @@ impl Wire {
             self.partial_since = Some(now);
         }
         next
+    }
+
+    /// What came first is a handshake record of TLS (RFC 8446, 5.1) and no Diameter version.
+    pub(super) fn begins_with_tls(&mut self) -> bool {
+        self.deframer.buffer().first() == Some(&22)
     }
 
     /// When a message that began to arrive must be complete (FN-06).
@@ -183,7 +204,7 @@ impl Wire {
             match pin!(self.socket.read_buf(buffer)).poll(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0)) => {
-                    progress.end = Some("closed by the peer".to_owned());
+                    progress.end = Some(End::words("closed by the peer"));
                     return;
                 }
                 Poll::Ready(Ok(count)) => {
@@ -191,7 +212,7 @@ impl Wire {
                     total += count;
                 }
                 Poll::Ready(Err(error)) => {
-                    progress.end = Some(words(&error));
+                    progress.end = Some(End::of(&error));
                     return;
                 }
             }
@@ -206,34 +227,35 @@ impl Wire {
             match socket.poll_write(cx, &self.out) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0)) => {
-                    progress.end = Some("closed by the peer".to_owned());
+                    progress.end = Some(End::words("closed by the peer"));
                     return;
                 }
                 Poll::Ready(Ok(count)) => {
                     progress.moved = true;
+                    self.unflushed = self.socket.keeps_octets_back();
                     self.written += count as u64;
                     self.out.advance(count);
                 }
                 Poll::Ready(Err(error)) => {
-                    progress.end = Some(words(&error));
+                    progress.end = Some(End::of(&error));
+                    return;
+                }
+            }
+        }
+        if self.unflushed {
+            match pin!(&mut self.socket).poll_flush(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => {
+                    progress.end = Some(End::of(&error));
                     return;
                 }
             }
         }
         if self.closing {
-            progress.end = Some("closed here".to_owned());
+            self.socket.part();
+            progress.end = Some(End::words("closed here"));
         }
-    }
-}
-
-/// An IO error for people.
-pub(super) fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        io::ErrorKind::ConnectionReset => "reset by the peer".to_owned(),
-        io::ErrorKind::BrokenPipe => "closed by the peer".to_owned(),
-        io::ErrorKind::TimedOut => "the transport timed out".to_owned(),
-        _ => error.to_string().to_lowercase(),
     }
 }
 

@@ -19,6 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+#[path = "tls.rs"]
+mod tls;
+
 /// Nothing here takes so long; what does is a failure and not a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 

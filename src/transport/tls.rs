@@ -1,0 +1,52 @@
+//! TLS handshakes on both sides, before the first Diameter octet (RFC 6733, 13.1).
+//!
+//! There is no in-band TLS: a connection is secured before CER and CEA or not at all.
+
+use std::io;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::end::End;
+use super::socket::Socket;
+use crate::tls::Tls;
+
+/// Connects to `address` (`host:port`). With TLS the certificate must be for `host`, if one is
+/// given, and the handshake must be over at `limit`, so that a silent one has a reason of its own.
+pub(super) async fn dial(
+    address: &str,
+    tls: Option<&Tls>,
+    host: Option<&str>,
+    limit: Instant,
+) -> Result<Socket, End> {
+    let tcp = TcpStream::connect(address).await.map_err(|error| End::of(&error))?;
+    let Some(tls) = tls else { return Ok(Socket::Plain(tcp)) };
+    let client = tls.client(host).map_err(|error| End::of(&io::Error::other(error)))?;
+    // For SNI only; whom the certificate has to name is the verifier's business.
+    let named = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let named = named.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = host.map(str::to_owned).and_then(|host| ServerName::try_from(host).ok());
+    let name = match name {
+        Some(name) => name,
+        None => ServerName::try_from(named).map_err(|error| End::words(error.to_string()))?,
+    };
+    let _ = tcp.set_nodelay(true);
+    let handshake = TlsConnector::from(client).connect(name, tcp);
+    match tokio::time::timeout_at(limit, handshake).await {
+        Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(TlsStream::Client(stream)))),
+        Ok(Err(error)) => Err(End::of_handshake(&error)),
+        Err(_) => Err(End::of_silence()),
+    }
+}
+
+/// Secures a connection that was made to us. The other side must show a certificate.
+pub(super) async fn accept(tcp: TcpStream, tls: Option<&Tls>) -> Result<Socket, End> {
+    let Some(tls) = tls else { return Ok(Socket::Plain(tcp)) };
+    let _ = tcp.set_nodelay(true);
+    match TlsAcceptor::from(tls.server()).accept(tcp).await {
+        Ok(stream) => Ok(Socket::Tls(Box::new(TlsStream::Server(stream)))),
+        Err(error) => Err(End::of_handshake(&error)),
+    }
+}
