@@ -7,7 +7,7 @@
 
 use minicbor::{Decode, Encode};
 
-use super::event::{Money, Units, UsageEntry};
+use super::event::{Money, Tariff, Units, UsageEntry};
 use super::outcome::Grant;
 
 /// A unit type of the API, in the order in which units are written.
@@ -219,6 +219,9 @@ pub struct Counter {
     /// The last Requested-Service-Unit.
     #[n(9)]
     pub asked: Units,
+    /// Units on one side of a tariff change are counted apart (RFC 8506, 5.1.1).
+    #[n(10)]
+    pub tariff: Option<Tariff>,
 }
 
 impl Counter {

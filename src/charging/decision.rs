@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::commit::{Change, Effect};
 use super::counters::UnitKind;
 use super::credit_control::{Event, Row, Step};
-use super::engine::{Alarm, Engine, Fact};
+use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::Units;
 use super::outcome::{Advice, Basis, FinalAction, Grant, Outcome, ServiceAdvice, StopBy};
 use super::policy::Ccfh;
@@ -13,7 +13,11 @@ use super::reading::{Reading, ServiceAnswer};
 use super::record::Command;
 use super::session::{Decision, ServiceResult, Session};
 use super::verdict::{Verdict, covered, sip_status, verdict, worst};
+use crate::clock::Wall;
 use crate::store::{RecordId, RecordState};
+
+/// The CPM server knows `validUntil` and reports by itself; the gateway steps in after this.
+pub(super) const VALIDITY_GRACE: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// A CCA.
@@ -129,7 +133,7 @@ impl Engine {
             let code = service.and_then(|s| s.result.as_ref()).map(|result| result.code);
             let service_covered = code.is_none_or(covered);
             let service_success = code.is_none_or(|code| verdict(code) == Verdict::Success);
-            let counter = change.slot.session.counter(report.rating_group);
+            let counter = change.slot.session.counter_of(report.rating_group, report.tariff);
             if command_covered && service_covered {
                 counter.settled = counter.settled.plus(&report.units);
             }
@@ -154,6 +158,7 @@ impl Engine {
     ) {
         let wall = self.wall;
         let service_name = self.service_label(&change.slot.session);
+        let mut validity = None;
         let mut services = reading.services.clone();
         if services.is_empty() && reading.command_grant.granted.is_some() {
             let whole = requested.first().copied();
@@ -170,6 +175,10 @@ impl Engine {
                 self.unit_facts(&service_name, "granted", Some(&granted));
             }
             let counter = change.slot.session.counter(number);
+            if let (true, Some(secs)) = (ok, service.validity_secs) {
+                let over = wall + Duration::from_secs(u64::from(secs)) + VALIDITY_GRACE;
+                validity = Some(validity.map_or(over, |known: Wall| known.min(over)));
+            }
             // C-38: what was refused and not covered is never asked for again.
             counter.refused = code.is_some_and(|code| !ok && !covered(code));
             counter.grant = (ok && requested.contains(&number)).then(|| Grant {
@@ -184,6 +193,10 @@ impl Engine {
                 final_unit: service.final_unit.clone(),
                 tariff_change_at: service.tariff_change_at,
             });
+        }
+        if let Some(over) = validity {
+            let key = change.slot.session.key.clone();
+            self.at_wall(over, Timer::Validity(key));
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Timer {
     Abort(String),
     /// Acct-Interim-Interval.
     Interim(String, u32),
+    /// Validity-Time of a grant.
+    Validity(String),
     /// A caller has waited long enough.
     Wait(String, u32),
     /// Try a parked record again.
@@ -61,6 +63,7 @@ pub(super) enum Work {
     MaxSession,
     Abort,
     Interim(u32),
+    Validity,
     Asked(Box<super::peer_request::Asked>),
     Wait(u32),
     Retry(RecordId),
@@ -78,6 +81,8 @@ pub(super) struct Checked {
     pub natural: bool,
     /// The session is not in the store.
     pub session: bool,
+    /// The debit that a refund undoes was looked up.
+    pub debit: bool,
 }
 
 /// How the spool stands, per interface.
@@ -111,6 +116,8 @@ pub struct Engine {
     pub(super) ro_sessions: BTreeMap<String, String>,
     /// Answers to requests of peers, for repeats.
     pub(super) repeats: BTreeMap<super::peer_request::Repeat, Bytes>,
+    /// Refund-Information that was looked up for a refund about to be accepted.
+    pub(super) refunds: BTreeMap<CallerId, minicbor::bytes::ByteVec>,
     pub(super) repeat_order: VecDeque<super::peer_request::Repeat>,
     pub(super) dead: [u64; 2],
     pub(super) draining: bool,
@@ -176,6 +183,7 @@ impl Engine {
             parked: BTreeSet::new(),
             ro_sessions: BTreeMap::new(),
             repeats: BTreeMap::new(),
+            refunds: BTreeMap::new(),
             repeat_order: VecDeque::new(),
             dead: [0; 2],
             draining: false,
@@ -390,6 +398,7 @@ impl Engine {
                 Timer::Guard(key, id) => self.work(&key, Work::Guard(id)),
                 Timer::MaxSession(key) => self.work(&key, Work::MaxSession),
                 Timer::Abort(key) => self.work(&key, Work::Abort),
+                Timer::Validity(key) => self.work(&key, Work::Validity),
                 Timer::Interim(key, timer) => self.work(&key, Work::Interim(timer)),
                 Timer::Wait(key, call) => self.work(&key, Work::Wait(call)),
                 Timer::Recommit(key) => self.work(&key, Work::Recommit),
@@ -446,6 +455,7 @@ impl Engine {
             Work::Guard(record) => self.guard_expired(&mut change, record),
             Work::MaxSession => self.max_session(&mut change),
             Work::Abort => self.abort_due(&mut change),
+            Work::Validity => self.validity_over(&mut change),
             Work::Interim(timer) => self.interval_elapsed(&mut change, timer),
             Work::Asked(asked) => self.asked(&mut change, &asked),
             Work::Wait(call) => self.wait_over(&mut change, call),

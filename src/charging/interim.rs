@@ -7,7 +7,7 @@ use super::counters::sum_entries;
 use super::credit_control::State;
 use super::engine::{CallerId, Checked, Engine, owner_of};
 use super::event::{
-    InterimReason, RatingGroupRef, Request, Trigger, UnitRequest, Units, UsageEntry,
+    InterimReason, RatingGroupRef, Request, Tariff, Trigger, UnitRequest, Units, UsageEntry,
 };
 use super::outcome::{DecreasedTotal, MappingProblem, Refusal, Reply, ServiceAdvice};
 use super::record::Command;
@@ -174,31 +174,32 @@ impl Engine {
         usage: &[UsageEntry],
         problems: &mut Vec<MappingProblem>,
     ) -> Vec<DecreasedTotal> {
-        let mut groups: Vec<(u32, usize)> = Vec::new();
+        let mut groups: Vec<((u32, Option<Tariff>), usize)> = Vec::new();
         for (index, entry) in usage.iter().enumerate() {
             let pointer = format!("/usage/{index}/ratingGroup");
             let found =
                 self.rating_group(entry.rating_group.as_ref(), session.service.as_ref(), &pointer);
             match found {
-                Ok(number) => groups.push((number, index)),
+                Ok(number) => groups.push(((number, entry.tariff), index)),
                 // On CH-1 alone usage needs no rating group.
                 Err(_) if entry.rating_group.is_none() && !session.interfaces.ch2 => {
-                    groups.push((0, index));
+                    groups.push(((0, entry.tariff), index));
                 }
                 Err(problem) => problems.push(problem),
             }
         }
         let mut decreased = Vec::new();
-        let mut seen: Vec<u32> = Vec::new();
-        for (number, first) in &groups {
-            if seen.contains(number) {
+        let mut seen: Vec<(u32, Option<Tariff>)> = Vec::new();
+        for (group, first) in &groups {
+            if seen.contains(group) {
                 continue;
             }
-            seen.push(*number);
-            let entries = groups.iter().filter(|(n, _)| n == number).map(|(_, i)| &usage[*i]);
+            seen.push(*group);
+            let entries = groups.iter().filter(|(g, _)| g == group).map(|(_, i)| &usage[*i]);
             let total = sum_entries(entries);
-            self.know_group(session, *number);
-            for (unit, before, now) in session.counter(*number).raise(&total) {
+            let (number, tariff) = *group;
+            self.know_group(session, number);
+            for (unit, before, now) in session.counter_of(number, tariff).raise(&total) {
                 let pointer = format!("/usage/{first}/units/{unit}");
                 decreased.push(DecreasedTotal { pointer, before, now });
             }

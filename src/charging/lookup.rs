@@ -23,6 +23,8 @@ enum What {
     Session(Box<Request>, Checked),
     /// A repeat whose answer is no longer kept: the state as it is now.
     Current(Box<Request>),
+    /// A refund: what its debit's answer said.
+    Debit(Box<Request>, Checked),
     View,
 }
 
@@ -66,6 +68,9 @@ impl Engine {
                 self.reply(caller, Reply::Refused(Refusal::Draining));
             }
             Trigger::Start(_) => self.accept_start(caller, request, checked),
+            Trigger::Event(event) if event.refund_of.is_some() && !checked.debit => {
+                self.ask_debit(caller, request, checked);
+            }
             Trigger::Event(_) => self.accept_event(caller, request, checked),
             Trigger::Interim(interim) if known => {
                 let late = self.sessions.get(&owner).is_some_and(|slot| {
@@ -96,6 +101,23 @@ impl Engine {
         let lookup = self.serial();
         self.lookups.insert(lookup, Pending { caller, what });
         self.out.push(Action::Lookup { lookup, key, session });
+    }
+
+    /// G-08: the refund returns the Refund-Information of the debit that it undoes, if it had any.
+    fn ask_debit(&mut self, caller: CallerId, request: Box<Request>, checked: Checked) {
+        let Trigger::Event(event) = &request.trigger else { return };
+        let debit = event.refund_of.clone().unwrap_or_default();
+        let key = format!("e:{debit}/{}", super::event::EventAction::Debit.name());
+        let known = self.sessions.get(&key).map(|slot| slot.session.refund_information.clone());
+        match known {
+            Some(known) => {
+                if let Some(known) = known {
+                    self.refunds.insert(caller, known);
+                }
+                self.trigger(caller, request, Checked { debit: true, ..checked });
+            }
+            None => self.ask(caller, What::Debit(request, checked), None, Some(key)),
+        }
     }
 
     /// The session is in memory: the first copy may still be in progress, else the store knows.
@@ -155,6 +177,13 @@ impl Engine {
             What::View => {
                 let view = session.and_then(|row| decode(&row)).map(|s| Box::new(s.view()));
                 self.out.push(Action::Show { caller, view: Ok(view) });
+            }
+            What::Debit(request, checked) => {
+                let debit = session.and_then(|row| decode(&row));
+                if let Some(known) = debit.and_then(|debit| debit.refund_information) {
+                    self.refunds.insert(caller, known);
+                }
+                self.trigger(caller, request, Checked { debit: true, ..checked });
             }
             What::Current(request) => match session.and_then(|row| decode(&row)) {
                 Some(session) => {

@@ -4,13 +4,42 @@ use super::accept::cause_codes;
 
 use super::commit::Change;
 use super::engine::{CallerId, Checked, Engine};
-use super::event::{CauseKind, CloseTrigger, Interfaces, OneTimeEvent, Request, Start, Trigger};
+use super::event::{
+    CauseKind, CloseTrigger, EventAction, Interfaces, OneTimeEvent, Request, Start, Trigger,
+};
+use super::io::Alarm;
 use super::outcome::{MappingProblem, ServiceAdvice, Subject};
 use super::record::Command;
 use super::request::Moment;
-use super::session::{Decision, Session};
+use super::session::{Closing, Decision, Session, SessionModel};
 
 impl Engine {
+    /// ECUR: the reservation of an event was granted; what was reserved is used, and reported.
+    pub(super) fn event_granted(&mut self, change: &mut Change) {
+        let Some(event) = change.slot.session.event.clone() else { return };
+        for counter in change.slot.session.counters.iter_mut().filter(|c| c.online && !c.refused) {
+            counter.total = event.units.clone();
+        }
+        change.slot.session.closing = Some(Closing {
+            trigger: Some(CloseTrigger::Aborted),
+            timestamp: event.timestamp,
+            cause_code: 0,
+            termination_cause: 4,
+            reason_header: Vec::new(),
+            bye_at: None,
+            armed: None,
+            reason: "normal".to_owned(),
+        });
+        if let Err(problems) = self.terminate_now(change) {
+            self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
+            return;
+        }
+        let ccr = change.slot.session.ro.as_ref().and_then(|ro| ro.outstanding);
+        for call in &mut change.slot.session.calls {
+            call.ccr = ccr;
+        }
+    }
+
     pub(super) fn accept_event(
         &mut self,
         caller: CallerId,
@@ -27,6 +56,7 @@ impl Engine {
             service.as_ref().map_or(self.policy.default_interfaces, |service| service.interfaces)
         });
         let mut session = self.event_session(event, interfaces);
+        session.refund_information = self.refunds.remove(&caller);
         let mut problems = Vec::new();
         let mut group = None;
         if interfaces.ch2 {
@@ -66,7 +96,8 @@ impl Engine {
             request: Vec::new(),
             notify_uri: event.notify_uri.clone(),
         };
-        let mut session = self.new_session(&start, interfaces, None);
+        let service = self.service(Some(&event.service)).cloned();
+        let mut session = self.new_session(&start, interfaces, service.as_ref());
         session.key = Session::event_key(event);
         session.subject = Subject::Event(event.event_id.clone());
         session.event = Some(event.clone());
@@ -105,7 +136,13 @@ impl Engine {
         }
         if let Some(group) = group {
             self.open_ro(change)?;
-            ccr = Some(self.credit_event(change, event, group, moment)?);
+            let reserves = change.slot.session.model == SessionModel::Ecur
+                && event.action == EventAction::Debit;
+            ccr = Some(if reserves {
+                self.credit_initial(change, event.timestamp, &[(group, event.units.clone())])?
+            } else {
+                self.credit_event(change, event, group, moment)?
+            });
         }
         if let Some(call) = change.slot.session.calls.iter_mut().find(|c| c.id == call) {
             call.acr = acr;

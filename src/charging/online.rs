@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::accept::Draft;
 use super::commit::Change;
-use super::counters::UnitKind;
+use super::counters::{Counter, UnitKind};
 use super::credit_control::{Event, Row, State, Step, find};
 use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{RatingGroupRef, Units};
@@ -12,7 +12,7 @@ use super::outcome::{Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
 use super::reading::Reading;
 use super::record::{Command, Reported};
-use super::request::{Moment, ServiceUnits, reason};
+use super::request::{Moment, ServiceUnits, UsedUnits, reason};
 use super::session::{Closing, Decision, QueuedReport, Session};
 use crate::clock::Wall;
 use crate::store::{RecordId, RecordState};
@@ -85,14 +85,9 @@ impl Engine {
             counter.online = true;
             counter.asked = units.clone();
         }
-        let every: Vec<ServiceUnits> = change
-            .slot
-            .session
-            .counters
-            .iter()
-            .filter(|counter| !counter.refused && (counter.online || !counter.total.is_empty()))
+        let every: Vec<ServiceUnits> = services(&change.slot.session)
             .map(|counter| {
-                let used = counter.new_units(granted_only);
+                let used = new_units(&change.slot.session, counter, granted_only);
                 ServiceUnits {
                     rating_group: counter.rating_group,
                     service_id: counter.service_id,
@@ -100,14 +95,14 @@ impl Engine {
                         .iter()
                         .find(|(number, _)| *number == counter.rating_group)
                         .map(|(_, units)| units.clone()),
-                    reason: used.as_ref().map(|_| why),
+                    reason: (!used.is_empty()).then_some(why),
                     used,
                     ..ServiceUnits::default()
                 }
             })
             .collect();
         let news = |service: &&ServiceUnits| {
-            service.requested.is_some() || service.used.as_ref().is_some_and(|u| !u.is_zero())
+            service.requested.is_some() || service.used.iter().any(|used| !used.units.is_zero())
         };
         let some: Vec<ServiceUnits> = every.iter().filter(news).cloned().collect();
         let services = if some.is_empty() { every } else { some };
@@ -154,38 +149,21 @@ impl Engine {
     /// FINAL in every MSCC; what is new, and 0 for every granted type not given.
     pub(super) fn final_services(&self, change: &Change, zero: bool) -> Vec<ServiceUnits> {
         let granted_only = self.granted_only(change);
-        change
-            .slot
-            .session
-            .counters
-            .iter()
-            .filter(|c| zero || (!c.refused && (c.online || !c.total.is_empty())))
-            .map(|counter| {
-                let mut used = counter.new_units(granted_only).unwrap_or_else(|| {
-                    let mut units = Units::default();
-                    for kind in UnitKind::ALL {
-                        units.put(kind, counter.asked.amount(kind).map(|_| 0));
-                    }
-                    if units.is_empty() {
-                        units.seconds = Some(0);
-                    }
-                    units
-                });
-                if zero {
-                    for kind in UnitKind::ALL {
-                        used.put(kind, used.amount(kind).map(|_| 0));
-                    }
-                    used.money = None;
-                }
-                ServiceUnits {
-                    rating_group: counter.rating_group,
-                    service_id: counter.service_id,
-                    used: Some(used),
-                    reason: Some(reason::FINAL),
-                    ..ServiceUnits::default()
-                }
-            })
-            .collect()
+        let session = &change.slot.session;
+        let of_group = |counter: &Counter| ServiceUnits {
+            rating_group: counter.rating_group,
+            service_id: counter.service_id,
+            used: if zero {
+                vec![UsedUnits { tariff: None, units: zeros(counter) }]
+            } else {
+                let used = new_units(session, counter, granted_only);
+                let nothing = || vec![UsedUnits { tariff: None, units: zeros(counter) }];
+                if used.is_empty() { nothing() } else { used }
+            },
+            reason: Some(reason::FINAL),
+            ..ServiceUnits::default()
+        };
+        services(session).map(of_group).collect()
     }
 
     pub(super) fn granted_only(&self, change: &Change) -> bool {
@@ -205,19 +183,18 @@ impl Engine {
         let Some(ro) = change.slot.session.ro.as_ref() else { return Err(Vec::new()) };
         let (session_id, number, route) = (ro.session_id.clone(), ro.next_number, ro.route);
         let service = self.service_label(&change.slot.session);
-        for (direction, units) in moment.services.iter().flat_map(|service| {
-            [("requested", service.requested.clone()), ("used", service.used.clone())]
-        }) {
-            self.unit_facts(&service, direction, units.as_ref());
+        let mut reported = Vec::new();
+        for wanted in &moment.services {
+            self.unit_facts(&service, "requested", wanted.requested.as_ref());
+            for used in &wanted.used {
+                self.unit_facts(&service, "used", Some(&used.units));
+                reported.push(Reported {
+                    rating_group: wanted.rating_group,
+                    units: used.units.clone(),
+                    tariff: used.tariff,
+                });
+            }
         }
-        let reported = moment
-            .services
-            .iter()
-            .filter_map(|service| {
-                let units = service.used.clone()?;
-                Some(Reported { rating_group: service.rating_group, units })
-            })
-            .collect();
         let requested = moment
             .services
             .iter()
@@ -306,6 +283,30 @@ impl Engine {
         }
     }
 
+    /// C-10: Validity-Time is over and no report came: the grant is reported and renewed.
+    pub(super) fn validity_over(&mut self, change: &mut Change) {
+        let wall = self.wall;
+        let session = &change.slot.session;
+        let open = session.closing.is_none()
+            && session.event.is_none()
+            && session.ro.as_ref().is_some_and(|ro| ro.state == State::Open);
+        let over: Vec<(u32, Units)> = session
+            .counters
+            .iter()
+            .filter(|counter| {
+                let until = counter.grant.as_ref().and_then(|grant| grant.valid_until);
+                until.is_some_and(|until| until <= wall)
+            })
+            .map(|counter| (counter.rating_group, counter.asked.clone()))
+            .collect();
+        if !open || over.is_empty() {
+            return;
+        }
+        if let Err(problems) = self.credit_update(change, wall, reason::VALIDITY_TIME, &over) {
+            self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));
+        }
+    }
+
     /// A CCR-I found at start was granted and nobody waits for it: it is closed as after a late 2001.
     fn unattended(&self, change: &Change, id: RecordId) -> bool {
         let initial = self
@@ -323,11 +324,24 @@ impl Engine {
     pub(super) fn decide(&mut self, change: &mut Change, id: RecordId, decision: Decision) {
         self.outcome_fact(&change.slot.session, crate::store::Interface::Ch2, &decision);
         let session = &mut change.slot.session;
+        let unasked = session.calls.iter().all(|call| call.ccr != Some(id))
+            && session.brief(id).is_some_and(|brief| {
+                brief.command == Command::CcrUpdate && brief.decision.is_none()
+            });
+        let denied = unasked && decision.outcome == Outcome::Denied;
+        let mut decision = decision;
+        if session.event.is_some() && decision.advice.service == ServiceAdvice::Stop {
+            decision.advice.service = ServiceAdvice::Continue;
+        }
         if let Some(brief) = session.brief_mut(id) {
             brief.decision = Some(decision.clone());
         }
         session.decision = decision;
         change.dirty = true;
+        // Nobody waits for a report that the OCS or the clock asked for: the user is disconnected.
+        if denied {
+            self.disconnect_user(change);
+        }
     }
 
     /// A request has ended: what was queued behind it follows, or the session goes on without CH-2.
@@ -351,6 +365,7 @@ impl Engine {
             return;
         }
         match state {
+            State::Open if initial && session.event.is_some() => self.event_granted(change),
             State::Open => self.queued(change),
             State::Idle => self.leg_idle(change),
             _ => {}
@@ -482,6 +497,7 @@ impl Engine {
                 reason: "denied".to_owned(),
             });
             if change.slot.session.rf.is_some()
+                && change.slot.session.event.is_none()
                 && let Err(problems) = self.stop_now(change, super::event::CloseTrigger::Aborted)
             {
                 self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
@@ -498,4 +514,46 @@ impl Engine {
             self.close_unused(change);
         }
     }
+}
+
+/// The rating groups that the OCS knows or has to know.
+fn services(session: &Session) -> impl Iterator<Item = &Counter> {
+    let used = |group: u32| {
+        session.counters.iter().any(|c| c.rating_group == group && !c.total.is_empty())
+    };
+    session.counters.iter().filter(move |counter| {
+        let apart = counter.tariff.is_some();
+        !apart && !counter.refused && (counter.online || used(counter.rating_group))
+    })
+}
+
+/// The Used-Service-Units of a rating group: one, or one for each side of a tariff change.
+fn new_units(session: &Session, counter: &Counter, granted_only: bool) -> Vec<UsedUnits> {
+    let sides = session
+        .counters
+        .iter()
+        .filter(|side| side.rating_group == counter.rating_group && side.tariff.is_some());
+    let sides: Vec<UsedUnits> = sides
+        .map(|side| UsedUnits { tariff: side.tariff, units: side.total.minus(&side.settled) })
+        .filter(|used| !used.units.is_zero())
+        .collect();
+    let whole = counter
+        .new_units(granted_only)
+        .filter(|units| sides.is_empty() || !units.is_zero())
+        .map(|units| UsedUnits { tariff: None, units });
+    whole.into_iter().chain(sides).collect()
+}
+
+/// 0 of every type that was granted or asked for.
+fn zeros(counter: &Counter) -> Units {
+    let granted = counter.grant.as_ref().map(|grant| &grant.units);
+    let mut units = Units::default();
+    for kind in UnitKind::ALL {
+        let known = granted.and_then(|granted| granted.amount(kind));
+        units.put(kind, known.or(counter.asked.amount(kind)).map(|_| 0));
+    }
+    if units.is_empty() {
+        units.seconds = Some(0);
+    }
+    units
 }

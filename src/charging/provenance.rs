@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::event::Units;
 use super::policy::{PeerProfile, Policy};
 use super::record::{Command, Record};
-use super::request::{Library, Moment, ServiceUnits, reason, tree};
+use super::request::{Library, Moment, ServiceUnits, UsedUnits, reason, tree};
 use super::session::Session;
 use crate::clock::Wall;
 use crate::diameter::AvpId;
@@ -263,13 +263,16 @@ fn services_of(record: &Record, session: &Session) -> Vec<ServiceUnits> {
     let event = record.command == Command::CcrEvent;
     let service = |group: u32| {
         let counter = session.counters.iter().find(|counter| counter.rating_group == group);
-        let reported = record.reported.iter().find(|report| report.rating_group == group);
+        let reported = record.reported.iter().filter(|r| r.rating_group == group && !event);
+        let used = reported
+            .map(|report| UsedUnits { tariff: report.tariff, units: report.units.clone() })
+            .collect();
         let asked: Option<Units> = counter.map(|counter| counter.asked.clone());
         ServiceUnits {
             rating_group: group,
             service_id: counter.and_then(|counter| counter.service_id),
             requested: asked.filter(|_| record.requested.contains(&group)),
-            used: reported.map(|report| report.units.clone()).filter(|_| !event),
+            used,
             reason: (record.command == Command::CcrTermination).then_some(reason::FINAL),
             ..ServiceUnits::default()
         }

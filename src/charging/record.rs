@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
-use super::event::Units;
+use super::event::{Tariff, Units};
 use super::outcome::DiameterResult;
 use crate::clock::{Now, Wall};
 use crate::store::{Interface, RecordId, RecordState};
@@ -97,6 +97,9 @@ pub struct Reported {
     /// What is new.
     #[n(1)]
     pub units: Units,
+    /// Side of a tariff change.
+    #[n(2)]
+    pub tariff: Option<Tariff>,
 }
 
 /// One copy on its way.

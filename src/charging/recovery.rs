@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::commit::Slot;
 use super::credit_control::Event;
+use super::decision::VALIDITY_GRACE;
 use super::engine::{Action, Alarm, Engine, Fact, Timer, interface_index};
 use super::event::EventAction;
 use super::record::{Command, Record};
@@ -69,6 +70,13 @@ impl Engine {
         }
         for (key, expires_at) in self.session_ends() {
             self.at_wall(expires_at, Timer::MaxSession(key.clone()));
+            let until = self.sessions.get(&key).and_then(|slot| {
+                let grants = slot.session.counters.iter().filter_map(|c| c.grant.as_ref());
+                grants.filter_map(|grant| grant.valid_until).min()
+            });
+            if let Some(until) = until {
+                self.at_wall(until + VALIDITY_GRACE, Timer::Validity(key.clone()));
+            }
             if let Some(mut change) = self.begin(&key) {
                 self.arm_interim(&mut change);
                 self.sessions.insert(key, change.slot);

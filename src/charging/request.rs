@@ -60,6 +60,15 @@ pub mod reason {
     }
 }
 
+/// One Used-Service-Unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsedUnits {
+    /// Side of a tariff change.
+    pub tariff: Option<Tariff>,
+    /// What is new.
+    pub units: Units,
+}
+
 /// One MSCC of a CCR.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceUnits {
@@ -69,12 +78,10 @@ pub struct ServiceUnits {
     pub service_id: Option<u32>,
     /// Requested-Service-Unit; `Some` and empty asks the server to choose.
     pub requested: Option<Units>,
-    /// Used-Service-Unit.
-    pub used: Option<Units>,
+    /// Used-Service-Units: one, or one for each side of a tariff change.
+    pub used: Vec<UsedUnits>,
     /// Reporting-Reason, where usage is reported.
     pub reason: Option<u8>,
-    /// Side of a tariff change.
-    pub tariff: Option<Tariff>,
     /// Refund-Information.
     pub refund_information: Option<Vec<u8>>,
 }
@@ -213,6 +220,7 @@ fn put_machine_avps(
 pub fn tree(policy: &Policy, command: Command, session: &Session, moment: &Moment) -> Value {
     let content = &session.content;
     let op = match command {
+        Command::CcrInitial if session.event.is_some() => "event",
         Command::AcrStart | Command::CcrInitial => "start",
         Command::AcrInterim | Command::CcrUpdate => "interim",
         Command::AcrStop | Command::CcrTermination => "terminate",
@@ -384,15 +392,14 @@ fn cause(moment: &Moment) -> Value {
 }
 
 fn usage(session: &Session) -> Value {
+    let totals = session.by_group(|counter| counter.total.clone());
     Value::List(
-        session
-            .counters
+        totals
             .iter()
-            .filter(|counter| !counter.total.is_empty())
-            .map(|counter| {
+            .map(|(group, total)| {
                 Value::map([
-                    ("ratingGroup", Value::Int(i64::from(counter.rating_group))),
-                    ("units", units(&counter.total)),
+                    ("ratingGroup", Value::Int(i64::from(*group))),
+                    ("units", units(total)),
                 ])
             })
             .collect(),
@@ -404,21 +411,31 @@ fn service(service: &ServiceUnits) -> Value {
         Some(reason) if reason::in_used_units(reason) == wanted => Value::Int(i64::from(reason)),
         _ => Value::Null,
     };
-    let tariff = match service.tariff {
-        None => Value::Null,
-        Some(Tariff::Before) => Value::Text("before".to_owned()),
-        Some(Tariff::After) => Value::Text("after".to_owned()),
+    let used = match service.used.as_slice() {
+        [] => Value::Null,
+        [only] if only.tariff.is_none() => units(&only.units),
+        several => Value::List(several.iter().map(used_units).collect()),
     };
     Value::map([
         ("ratingGroup", Value::Int(i64::from(service.rating_group))),
         ("serviceId", service.service_id.map_or(Value::Null, |n| Value::Int(i64::from(n)))),
         ("requested", service.requested.as_ref().map_or(Value::Null, units)),
-        ("used", service.used.as_ref().map_or(Value::Null, units)),
+        ("used", used),
         ("reportingReason", reason(false)),
         ("usedReason", reason(true)),
-        ("tariff", tariff),
         ("refundInformation", service.refund_information.clone().map_or(Value::Null, Value::Bytes)),
     ])
+}
+
+fn used_units(used: &UsedUnits) -> Value {
+    let tariff = match used.tariff {
+        None => Value::Null,
+        Some(Tariff::Before) => Value::Text("before".to_owned()),
+        Some(Tariff::After) => Value::Text("after".to_owned()),
+    };
+    let mut value = units(&used.units);
+    value.put("tariff", tariff);
+    value
 }
 
 fn backup(moment: &Moment) -> Value {

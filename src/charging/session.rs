@@ -4,13 +4,15 @@
 //! process ended. The two legs know nothing of each other (charging.md d.6).
 
 use bytes::Bytes;
+use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use super::accounting::Realtime;
 use super::counters::Counter;
 use super::credit_control::State;
 use super::event::{
-    CloseTrigger, Content, Interfaces, MessageCounters, OneTimeEvent, Start, UnitRequest,
+    CloseTrigger, Content, Interfaces, MessageCounters, OneTimeEvent, Start, Tariff, UnitRequest,
+    Units,
 };
 use super::outcome::{
     Advice, Basis, Ch1State, Ch1View, Ch2State, Ch2View, Debit, DiameterIds, DiameterResult, Grant,
@@ -504,6 +506,9 @@ pub struct Session {
     /// After an ASR: when it ends by itself.
     #[n(24)]
     pub abort_at: Option<Wall>,
+    /// Refund-Information of a debit's CCA; on a refund: that of the debit (G-08).
+    #[n(25)]
+    pub refund_information: Option<ByteVec>,
 }
 
 /// [`Model`] as it is stored.
@@ -618,14 +623,37 @@ impl Session {
 
     /// The counter of a rating group, made if it is new.
     pub fn counter(&mut self, rating_group: u32) -> &mut Counter {
-        let index = match self.counters.iter().position(|c| c.rating_group == rating_group) {
+        self.counter_of(rating_group, None)
+    }
+
+    /// The counter of one side of a tariff change, made if it is new.
+    pub fn counter_of(&mut self, rating_group: u32, tariff: Option<Tariff>) -> &mut Counter {
+        let found =
+            self.counters.iter().position(|c| c.rating_group == rating_group && c.tariff == tariff);
+        let index = match found {
             Some(index) => index,
             None => {
-                self.counters.push(Counter { rating_group, ..Counter::default() });
+                self.counters.push(Counter { rating_group, tariff, ..Counter::default() });
                 self.counters.len() - 1
             }
         };
         &mut self.counters[index]
+    }
+
+    /// What an amount of every counter adds up to, by rating group.
+    pub fn by_group(&self, amount: impl Fn(&Counter) -> Units) -> Vec<(u32, Units)> {
+        let mut groups: Vec<(u32, Units)> = Vec::new();
+        for counter in &self.counters {
+            let units = amount(counter);
+            if units.is_empty() {
+                continue;
+            }
+            match groups.iter_mut().find(|(group, _)| *group == counter.rating_group) {
+                Some((_, sum)) => *sum = sum.plus(&units),
+                None => groups.push((counter.rating_group, units)),
+            }
+        }
+        groups
     }
 
     /// Grants in force.
@@ -635,12 +663,7 @@ impl Session {
 
     /// The `debit` object, if anything was debited or the OCS told a cost or balance.
     pub fn debit_view(&self) -> Option<Debit> {
-        let units: Vec<_> = self
-            .counters
-            .iter()
-            .filter(|counter| !counter.debited.is_empty())
-            .map(|counter| (counter.rating_group, counter.debited.clone()))
-            .collect();
+        let units = self.by_group(|counter| counter.debited.clone());
         let told = self.debit.cost.is_some() || self.debit.balance.is_some();
         (told || !units.is_empty()).then(|| Debit { units, ..self.debit.clone() })
     }
@@ -655,12 +678,7 @@ impl Session {
             ended_at: self.ended_at,
             outcome: self.decision.outcome,
             grants: self.grants(),
-            usage: self
-                .counters
-                .iter()
-                .filter(|counter| !counter.total.is_empty())
-                .map(|counter| (counter.rating_group, counter.total.clone()))
-                .collect(),
+            usage: self.by_group(|counter| counter.total.clone()),
             ch1: self.ch1_view(),
             ch2: self.ch2_view(),
             records: self.records.iter().map(Brief::view).collect(),

@@ -1,7 +1,10 @@
 //! The end of windows: each unit lands in exactly one of an answered CCR and the backup record.
 
+use minicbor::bytes::ByteVec;
+
 use super::accept::Draft;
 use super::commit::Change;
+use super::counters::Counter;
 use super::credit_control::{Event, EventHandling, State, Step, find_event};
 use super::engine::{Alarm, Engine, Timer};
 use super::event::{EventAction, OneTimeEvent};
@@ -131,7 +134,8 @@ impl Engine {
             }
             Command::CcrUpdate | Command::CcrTermination => {
                 for report in &record.reported {
-                    let counter = change.slot.session.counter(report.rating_group);
+                    let counter =
+                        change.slot.session.counter_of(report.rating_group, report.tariff);
                     counter.settled = counter.settled.plus(&report.units);
                     if verdict == Verdict::Success {
                         counter.debited = counter.debited.plus(&report.units);
@@ -193,12 +197,14 @@ impl Engine {
         moment: Moment,
     ) -> Result<RecordId, Vec<MappingProblem>> {
         let session = &mut change.slot.session;
+        let refund = session.refund_information.clone().map(Vec::from);
         let counter = session.counter(group);
         counter.asked = event.units.clone();
         let service = ServiceUnits {
             rating_group: group,
             service_id: counter.service_id,
             requested: Some(event.units.clone()),
+            refund_information: refund,
             ..ServiceUnits::default()
         };
         let Some(ro) = session.ro.as_ref() else { return Err(Vec::new()) };
@@ -208,7 +214,11 @@ impl Engine {
             number: 0,
             route: ro.route,
             moment: Moment { services: vec![service], ..moment },
-            reported: vec![Reported { rating_group: group, units: event.units.clone() }],
+            reported: vec![Reported {
+                rating_group: group,
+                units: event.units.clone(),
+                tariff: None,
+            }],
             requested: vec![group],
             due_at: None,
         };
@@ -260,6 +270,9 @@ impl Engine {
             session.debit.cost = reading.cost.clone();
             session.debit.balance = reading.balance.clone();
             session.debit.low_balance = reading.low_balance;
+            let refund = reading.services.iter().find_map(|s| s.refund_information.clone());
+            session.refund_information =
+                refund.map(ByteVec::from).or(session.refund_information.take());
         }
         let decision = self.event_decision(change, event, handling, reading);
         let told = change.slot.session.brief(id).is_some_and(|b| b.decision.is_some());
@@ -392,9 +405,8 @@ fn backup_moment(session: &Session) -> Option<Moment> {
     let (ro, closing) = (session.ro.as_ref()?, session.closing.as_ref()?);
     let last = ro.next_number.saturating_sub(1);
     let backup: Vec<String> = session
-        .counters
-        .iter()
-        .map(|counter| (counter.rating_group, counter.uncovered()))
+        .by_group(Counter::uncovered)
+        .into_iter()
         .filter(|(_, units)| !units.is_zero())
         .map(|(group, units)| {
             format!("farebox-backup;ccr={};n={last};rg={group};{}", ro.session_id, units.listed())

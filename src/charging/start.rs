@@ -78,6 +78,7 @@ impl Engine {
             notify_uri: start.notify_uri.clone(),
             expires_at: self.wall + self.policy.termination.max_session,
             abort_at: None,
+            refund_information: None,
         }
     }
 

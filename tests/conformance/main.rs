@@ -23,6 +23,7 @@ mod rival;
 mod routing;
 mod samples;
 mod scenario;
+mod services;
 mod sim;
 mod trigger_rows;
 mod watchdog;
