@@ -193,6 +193,7 @@ impl Engine {
             requested: draft.requested,
             closing_only: false,
             backup: false,
+            unasked: false,
             recovered: false,
             copies: Vec::new(),
             unanswered: false,

@@ -302,9 +302,23 @@ impl Engine {
         if !open || over.is_empty() {
             return;
         }
-        if let Err(problems) = self.credit_update(change, wall, reason::VALIDITY_TIME, &over) {
+        if let Err(problems) = self.unasked_update(change, reason::VALIDITY_TIME, &over) {
             self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));
         }
+    }
+
+    /// A CCR-U that no call asked for.
+    pub(super) fn unasked_update(
+        &mut self,
+        change: &mut Change,
+        why: u8,
+        requests: &[(u32, Units)],
+    ) -> Result<(), Vec<MappingProblem>> {
+        let id = self.credit_update(change, self.wall, why, requests)?;
+        if let Some(record) = self.touch(change, id) {
+            record.unasked = true;
+        }
+        Ok(())
     }
 
     /// A CCR-I found at start was granted and nobody waits for it: it is closed as after a late 2001.
@@ -324,10 +338,7 @@ impl Engine {
     pub(super) fn decide(&mut self, change: &mut Change, id: RecordId, decision: Decision) {
         self.outcome_fact(&change.slot.session, crate::store::Interface::Ch2, &decision);
         let session = &mut change.slot.session;
-        let unasked = session.calls.iter().all(|call| call.ccr != Some(id))
-            && session.brief(id).is_some_and(|brief| {
-                brief.command == Command::CcrUpdate && brief.decision.is_none()
-            });
+        let unasked = self.records.get(&id).is_some_and(|record| record.unasked);
         let denied = unasked && decision.outcome == Outcome::Denied;
         let mut decision = decision;
         if session.event.is_some() && decision.advice.service == ServiceAdvice::Stop {

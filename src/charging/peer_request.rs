@@ -146,8 +146,8 @@ impl Engine {
                     .map(|counter| (counter.rating_group, counter.asked.clone()))
                     .collect();
                 let why = reason::FORCED_REAUTHORISATION;
-                match self.credit_update(change, self.wall, why, &groups) {
-                    Ok(_) => result_code::LIMITED_SUCCESS,
+                match self.unasked_update(change, why, &groups) {
+                    Ok(()) => result_code::LIMITED_SUCCESS,
                     Err(problems) => {
                         self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));
                         result_code::UNABLE_TO_COMPLY

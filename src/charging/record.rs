@@ -179,6 +179,9 @@ pub struct Record {
     /// It is the backup record of its session.
     #[n(20)]
     pub backup: bool,
+    /// A CCR-U that no call asked for: after a RAR, or when Validity-Time is over.
+    #[n(21)]
+    pub unasked: bool,
 
     /// Found in the store at start (T law, line 2).
     #[cbor(skip)]
