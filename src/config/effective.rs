@@ -8,7 +8,7 @@ use crate::charging::event::Interfaces;
 use crate::charging::outcome::Outcome;
 use crate::charging::policy::{Ccfh, Ddfh, Model, PeerProfile, SendDestinationHost};
 use crate::diameter::Address;
-use crate::peer::routing::{Interface, Route, Sticky};
+use crate::peer::routing::{Interface, Route, RoutePolicy, Sticky};
 use crate::peer::{Application, ApplicationKind, PeerConfig};
 
 /// Every value in force. Secrets are shown as `***`.
@@ -187,6 +187,7 @@ fn peer(peer: &PeerConfig, profile: &PeerProfile) -> Value {
         ("window", peer.window.into()),
         ("rate", rate(peer.rate)),
         ("dedup_domain", text(&peer.dedup_domain)),
+        ("overload", peer.overload.into()),
         ("quirks", quirks),
         ("service_context_id", text(&profile.service_context_id)),
         (
@@ -219,11 +220,20 @@ fn route(route: &Route, config: &Config) -> Value {
         Sticky::Session => "session",
         Sticky::Strict => "strict",
     };
+    let (policy, weights) = match &route.policy {
+        RoutePolicy::Failover => ("failover", Value::Null),
+        RoutePolicy::Weighted(weights) => {
+            let entries = route.peers.iter().zip(weights);
+            let entries = entries.map(|(index, weight)| (name(index), (*weight).into()));
+            ("weighted", Value::Mapping(entries.collect()))
+        }
+    };
     map([
         ("interface", text(interface)),
         ("when", route.when.as_deref().map_or(Value::Null, text)),
         ("peers", list(route.peers.iter().map(name))),
-        ("policy", text("failover")),
+        ("policy", text(policy)),
+        ("weights", weights),
         ("sticky", text(sticky)),
     ])
 }

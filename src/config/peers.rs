@@ -47,6 +47,8 @@ pub(super) struct Profile<'a> {
     pub(super) report_granted_only: bool,
 }
 
+/// Largest weight of a peer; finer shares serve nobody.
+const WEIGHT_MAX: u64 = 1000;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const PEER: &[&str] = &[
     "address",
@@ -62,6 +64,7 @@ const PEER: &[&str] = &[
     "window",
     "rate",
     "dedup_domain",
+    "overload",
     "quirks",
     "overlay",
 ];
@@ -121,6 +124,9 @@ fn peer<'a>(name: &str, item: &Item<'a>, message_bytes_max: u32) -> Peer<'a> {
     }
     if let Some(domain) = item.get("dedup_domain").and_then(|item| item.text()) {
         config.dedup_domain = domain.to_owned();
+    }
+    if let Some(overload) = item.get("overload").and_then(|item| item.boolean()) {
+        config.overload = overload;
     }
     let profile = item.get("profile").and_then(|item| Some((item.text()?, item)));
     let quirks = item.get("quirks").map(|item| quirks(&item)).unwrap_or_default();
@@ -327,7 +333,7 @@ pub(super) fn routes(
     let items = section.list();
     let mut read: Vec<(Route, RouteRule)> = Vec::new();
     for item in &items {
-        if item.keys(&["interface", "peers", "policy", "sticky", "when"]) {
+        if item.keys(&["interface", "peers", "policy", "weights", "sticky", "when"]) {
             read.extend(route(item, peers));
         }
     }
@@ -345,7 +351,8 @@ pub(super) fn routes(
 fn route(item: &Item<'_>, peers: &[Peer<'_>]) -> Option<(Route, RouteRule)> {
     let words = [("ch1", Interface::Ch1), ("ch2", Interface::Ch2)];
     let interface = item.required("interface").and_then(|item| item.word(&words));
-    item.get("policy").and_then(|item| item.word(&[("failover", RoutePolicy::Failover)]));
+    let words = [("failover", false), ("weighted", true)];
+    let weighted = item.get("policy").and_then(|item| item.word(&words)).unwrap_or(false);
     let words = [("session", Sticky::Session), ("strict", Sticky::Strict)];
     let sticky = item.get("sticky").and_then(|item| item.word(&words)).unwrap_or_default();
     let when = item.get("when").and_then(|item| condition(&item));
@@ -385,8 +392,38 @@ fn route(item: &Item<'_>, peers: &[Peer<'_>]) -> Option<(Route, RouteRule)> {
         peers: indices.clone(),
         strict: sticky == Sticky::Strict,
     };
-    let policy = RoutePolicy::Failover;
+    let weights = weights(item, weighted, &indices, peers);
+    let policy = if weighted { RoutePolicy::Weighted(weights) } else { RoutePolicy::Failover };
     Some((Route { interface, when: text, peers: indices, policy, sticky }, rule))
+}
+
+/// `weights`: a number for each peer of the route, 1 for those that it does not name.
+fn weights(item: &Item<'_>, weighted: bool, indices: &[usize], peers: &[Peer<'_>]) -> Vec<u32> {
+    let mut weights = vec![1; indices.len()];
+    let Some(section) = item.get("weights") else { return weights };
+    if !weighted {
+        let message = format!("`{}` has no effect without `policy: weighted`", section.path);
+        section.note(Diagnostic::error(Code::FB0102, message).help("write `policy: weighted`"));
+        return weights;
+    }
+    for (name, weight) in section.entries() {
+        let place = indices.iter().position(|index| peers[*index].config.name == name);
+        let number = weight.integer(1..=WEIGHT_MAX).and_then(|number| u32::try_from(number).ok());
+        match (place, number) {
+            (Some(place), Some(number)) => weights[place] = number,
+            (Some(_), None) => {}
+            (None, _) => {
+                let names = indices.iter().map(|index| peers[*index].config.name.as_str());
+                let message = format!("peer `{name}` is none of this route's `peers`");
+                let diagnostic = Diagnostic::error(Code::FB0203, message);
+                weight.note(match suggest(name, names) {
+                    Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
+                    None => diagnostic,
+                });
+            }
+        }
+    }
+    weights
 }
 
 /// `when`: its text, and read.
@@ -408,7 +445,7 @@ fn same_body(list: &Item<'_>, indices: &[usize], peers: &[Peer<'_>]) {
     let body = |index: usize| {
         let peer = &peers[index];
         let quirks = (peer.quirks.strip_plus_from_e164, peer.quirks.send_destination_host);
-        (peer.profile.as_ref().map(|(name, _)| *name), quirks)
+        (peer.profile.as_ref().map(|(name, _)| *name), quirks, peer.config.overload)
     };
     for other in others {
         let (left, right) = (body(*first), body(*other));
@@ -416,6 +453,8 @@ fn same_body(list: &Item<'_>, indices: &[usize], peers: &[Peer<'_>]) {
             "profile"
         } else if left.1 != right.1 {
             "quirks"
+        } else if left.2 != right.2 {
+            "overload"
         } else if !same_overlay(peers[*first].overlay, peers[*other].overlay) {
             "overlay"
         } else {

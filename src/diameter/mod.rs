@@ -32,7 +32,7 @@ pub use header::{CommandFlags, Header, application, command};
 pub use message::Message;
 pub use problem::{Problem, ProblemKind};
 pub use value::{Address, Value};
-pub use view::{AvpView, View};
+pub use view::{AvpView, AvpViews, View};
 pub use write::{
     Mark, append_avp, begin_group, begin_message, end_group, end_message, patch_end_to_end,
     patch_hop_by_hop, patch_retransmit, put_avp, put_bytes, put_i32, put_i64, put_u32, put_u64,

@@ -8,15 +8,23 @@ pub mod base;
 pub mod capabilities;
 pub mod control_block;
 mod exchange;
+pub mod health;
 pub mod jitter;
 pub mod machine;
 pub mod machine_table;
+pub mod notice;
+pub mod overload;
 pub mod pending;
 pub mod port;
 pub mod rate;
 pub mod reconnect;
+pub mod redirect;
+pub mod restart;
+pub mod router;
 pub mod routing;
+pub mod waiting;
 pub mod watchdog;
+pub mod window;
 
 use std::fmt;
 use std::time::Duration;
@@ -57,6 +65,8 @@ pub struct PeerConfig {
     /// An unanswered request gives its place in the window back after this time. Its answer is
     /// still read.
     pub timeout: Duration,
+    /// OC-Supported-Features is sent, and overload and load reports are obeyed (RFC 7683, 8583).
+    pub overload: bool,
     /// Limits that no configuration file changes.
     pub limits: Limits,
 }
@@ -79,6 +89,7 @@ impl PeerConfig {
             rate: None,
             dedup_domain: realm.to_owned(),
             timeout: Duration::from_secs(10),
+            overload: false,
             limits: Limits::default(),
         }
     }
@@ -406,5 +417,66 @@ pub enum Fact {
         from: u32,
         /// Now.
         to: u32,
+    },
+    /// The peer answers watchdogs and no requests: new requests prefer others (FN-05).
+    AnswersWatchdogOnly {
+        /// `ch1` or `ch2`.
+        interface: &'static str,
+        /// Requests in a row without an answer.
+        requests: u32,
+    },
+    /// The peer answers requests again, or is connected anew and may.
+    AnswersAgain {
+        /// `ch1` or `ch2`.
+        interface: &'static str,
+    },
+    /// The peer comes and goes: it is second choice for a while (FN-10).
+    Flapping {
+        /// Losses inside the last five minutes.
+        losses: usize,
+        /// It is trusted again after this time in use.
+        steady_after: Duration,
+    },
+    /// The peer, or a server behind it, asks for less traffic, or for all of it again (RFC 7683).
+    OverloadReported {
+        /// `host …` or `realm …`.
+        scope: String,
+        /// Share of requests that it is not to get.
+        percent: u32,
+        /// For how long; 0 ends it.
+        validity: Duration,
+    },
+    /// A request did not go where it would have gone without overload.
+    Abated {
+        /// `diverted` to another peer, or `throttled`.
+        treatment: &'static str,
+    },
+    /// A request goes where the peer's answer sent it (RFC 6733, 6.12).
+    Redirected {
+        /// Name of the other peer.
+        to: String,
+    },
+    /// A redirect was not followed (SEC-07).
+    RedirectRefused {
+        /// The Redirect-Host.
+        host: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A server's Origin-State-Id rose: it does not know its sessions any more.
+    ServerRestarted {
+        /// Its Origin-Host.
+        host: String,
+        /// Before.
+        from: u32,
+        /// Now.
+        to: u32,
+        /// Its open sessions.
+        sessions: usize,
+    },
+    /// A server's Origin-State-Id rises again and again: nothing is concluded from it (F-11).
+    StateIdUnsteady {
+        /// Its Origin-Host.
+        host: String,
     },
 }

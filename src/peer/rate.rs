@@ -30,12 +30,21 @@ impl Rate {
 
     /// Takes one, if the rate has room for it.
     pub fn take(&mut self, now: Now) -> bool {
-        let due = self.due.max(now);
-        if due.since(now) >= self.burst {
+        if !self.has_room(now) {
             return false;
         }
-        self.due = due + self.interval;
+        self.due = self.due.max(now) + self.interval;
         true
+    }
+
+    /// Whether [`Rate::take`] would take one.
+    pub fn has_room(&self, now: Now) -> bool {
+        self.due.since(now) < self.burst
+    }
+
+    /// When there is room, if nothing is taken until then.
+    pub fn room_at(&self) -> Now {
+        Now::ZERO + self.due.since(Now::ZERO + self.burst) + Duration::from_nanos(1)
     }
 }
 
@@ -49,6 +58,18 @@ mod tests {
         let taken =
             (0..10_000u64).filter(|ms| rate.take(Now::ZERO + Duration::from_millis(*ms))).count();
         assert!((1000..=1010).contains(&taken), "{taken} in 10 s");
+    }
+
+    #[test]
+    fn room_is_there_when_it_is_announced_and_not_before() {
+        let mut rate = Rate::per_second(20);
+        let mut now = Now::ZERO + Duration::from_secs(3);
+        while rate.take(now) {}
+        for _ in 0..100 {
+            now = rate.room_at();
+            assert!(!rate.has_room(Now(now.0 - 1)), "{now:?}");
+            assert!(rate.take(now), "{now:?}");
+        }
     }
 
     #[test]

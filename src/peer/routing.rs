@@ -14,12 +14,25 @@ pub enum Interface {
     Ch2,
 }
 
+impl Interface {
+    /// `ch1` or `ch2`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Interface::Ch1 => "ch1",
+            Interface::Ch2 => "ch2",
+        }
+    }
+}
+
 /// How a route picks among its usable peers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RoutePolicy {
     /// The first usable one, in the order of the configuration.
     #[default]
     Failover,
+    /// Each in proportion to its weight, which stands here in the order of the route's peers; a
+    /// peer without one weighs 1.
+    Weighted(Vec<u32>),
 }
 
 /// `routes[].sticky`.
@@ -129,45 +142,66 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Chooses the peer for a copy, by "who may get a copy"; `None`: none may, or none is usable.
+/// The peers that may get a copy, by "who may get a copy".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// The session's server itself, if it is a peer that may get the copy: it comes first whatever
+    /// the route's policy says.
+    pub home: Option<usize>,
+    /// All of them, in the order of preference.
+    pub peers: Vec<usize>,
+}
+
+/// Every peer that may get a copy now.
 ///
 /// (a) No server yet: any peer of the route in the domain of earlier copies. (b) The server is a
 /// peer itself: another one only if the session's server allows failover. (c) The server is behind
 /// a peer: any peer that leads there, so any of the route. (d) Accounting: any peer of the route.
 /// A credit-control request never has copies in two domains.
-pub fn choose(routes: &Routes, peers: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
-    let route = routes.routes.get(ask.route)?;
-    let fits = |index: usize| -> Option<&Candidate> {
-        let peer = peers.get(index)?;
-        let shares = match ask.interface {
-            Interface::Ch1 => peer.ch1,
-            Interface::Ch2 => peer.ch2,
-        };
-        let allowed = peer.usable
-            && shares
-            && !ask.exclude.contains(&index)
-            && ask.only.is_none_or(|only| only == index)
-            && (ask.interface == Interface::Ch1
-                || ask.domain.is_none_or(|domain| domain == peer.domain));
-        allowed.then_some(peer)
-    };
-    let first = || route.peers.iter().copied().find(|index| fits(*index).is_some());
-    if ask.interface == Interface::Ch1 {
-        return first();
-    }
-    let Some(server) = ask.server else { return first() };
+pub fn allowed(routes: &Routes, peers: &[Candidate], ask: &Ask<'_>) -> Allowed {
+    let Some(route) = routes.routes.get(ask.route) else { return Allowed::default() };
+    let fits = |index: &usize| peers.get(*index).is_some_and(|peer| may_get(peer, *index, ask));
+    let any = || route.peers.iter().copied().filter(fits).collect::<Vec<usize>>();
+    let server = ask.server.filter(|_| ask.interface == Interface::Ch2);
+    let Some(server) = server else { return Allowed { home: None, peers: any() } };
     match home(route, peers, server) {
-        Some(home) if fits(home).is_some() => Some(home),
-        Some(_) if route.sticky == Sticky::Strict || !ask.failover_supported => None,
-        Some(home) => route
-            .peers
-            .iter()
-            .copied()
-            .find(|index| fits(*index).is_some_and(|peer| peer.domain == peers[home].domain)),
+        Some(home) => {
+            let own = fits(&home).then_some(home);
+            let may_move = route.sticky != Sticky::Strict && ask.failover_supported;
+            let shares = |other: &usize| {
+                may_move && *other != home && peers[*other].domain == peers[home].domain
+            };
+            let others = any().into_iter().filter(shares);
+            Allowed { home: own, peers: own.into_iter().chain(others).collect() }
+        }
         None => {
-            ask.via.filter(|via| route.peers.contains(via) && fits(*via).is_some()).or_else(first)
+            let mut peers = any();
+            if let Some(via) = ask.via {
+                // The sort is stable: the others keep their order.
+                peers.sort_by_key(|index| *index != via);
+            }
+            Allowed { home: None, peers }
         }
     }
+}
+
+/// Whether a peer may get the copy as far as that depends on the peer alone.
+pub fn may_get(peer: &Candidate, index: usize, ask: &Ask<'_>) -> bool {
+    let shares = match ask.interface {
+        Interface::Ch1 => peer.ch1,
+        Interface::Ch2 => peer.ch2,
+    };
+    peer.usable
+        && shares
+        && !ask.exclude.contains(&index)
+        && ask.only.is_none_or(|only| only == index)
+        && (ask.interface == Interface::Ch1
+            || ask.domain.is_none_or(|domain| domain == peer.domain))
+}
+
+/// The most preferred peer that may get a copy; `None`: none may, or none is usable.
+pub fn choose(routes: &Routes, peers: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+    allowed(routes, peers, ask).peers.first().copied()
 }
 
 /// The peer of the route that is the server itself.

@@ -61,6 +61,15 @@ events! {
     PeerErrorAnswered "peer.error_answered" WARN "A request of the peer was answered with an error.";
     PeerDisconnectRequested "peer.disconnect_requested" INFO "The peer sent a DPR.";
     PeerRestarted "peer.restarted" WARN "The peer's Origin-State-Id rose: it lost its state.";
+    PeerGrey "peer.grey" ERROR "The peer answers watchdogs only: requests of the interface go unanswered, and new ones prefer other peers.";
+    PeerAnswers "peer.answers" INFO "The peer answers requests again, or is connected anew: it is trusted as before.";
+    PeerFlapping "peer.flapping" WARN "The peer comes and goes: it is second choice until it stays.";
+    PeerOverload "peer.overload" WARN "The peer, or a server behind it, asks for less traffic (RFC 7683).";
+    PeerOverloadEnded "peer.overload_ended" INFO "The peer asks for all traffic again; it comes back step by step.";
+    PeerRedirected "peer.redirected" INFO "A request goes where the peer's 3006 sent it.";
+    PeerRedirectRefused "peer.redirect_refused" ERROR "A redirect leads to nobody who may get the request: the configuration lacks a peer, or the peer is wrong.";
+    ServerRestarted "server.restarted" ERROR "A server's Origin-State-Id rose: it may not know its open sessions any more; what it refuses to settle goes into backup records.";
+    ServerStateUnsteady "server.state_unsteady" WARN "A server's Origin-State-Id rises again and again: nothing is concluded from it.";
     PeerImpossible "peer.impossible" ERROR "A state and event met that cannot: a bug in farebox.";
     SessionExpired "session.expired" WARN "A session ended by termination.max_session.";
     SessionAborted "session.aborted" WARN "The OCS aborted a session and no terminate came.";

@@ -6,6 +6,7 @@ use super::events::LogEvent;
 use super::labels;
 use super::log::{Fields, emit};
 use super::metrics::{Metrics, ResultLabel};
+use super::peer_metrics::PeerMetrics;
 use crate::charging::engine::{Alarm, Fact as ChargingFact};
 use crate::clock::Wall;
 use crate::diameter::command;
@@ -105,6 +106,50 @@ pub fn peer(metrics: &Metrics, peer: usize, fact: &Fact) {
             let message = format!("Origin-State-Id {from} → {to}");
             emit(LogEvent::PeerRestarted, fields, &message);
         }
+        choice => routing(counters, choice),
+    }
+}
+
+/// A fact of the choice between peers.
+fn routing(counters: &PeerMetrics, fact: &Fact) {
+    let fields = Fields { peer: Some(counters.name()), ..Fields::default() };
+    match fact {
+        Fact::AnswersWatchdogOnly { interface, requests } => {
+            counters.grey(interface, true);
+            let message = format!("{interface}: {requests} requests in a row without an answer");
+            emit(LogEvent::PeerGrey, fields, &message);
+        }
+        Fact::AnswersAgain { interface } => {
+            counters.grey(interface, false);
+            emit(LogEvent::PeerAnswers, fields, interface);
+        }
+        Fact::Flapping { losses, steady_after } => {
+            let message =
+                format!("{losses} losses; second choice for {} s", steady_after.as_secs());
+            emit(LogEvent::PeerFlapping, fields, &message);
+        }
+        Fact::OverloadReported { scope, percent: 0, .. } => {
+            emit(LogEvent::PeerOverloadEnded, fields, scope);
+        }
+        Fact::OverloadReported { scope, percent, validity } => {
+            let message = format!("{scope}: {percent} % less for {} s", validity.as_secs());
+            emit(LogEvent::PeerOverload, fields, &message);
+        }
+        Fact::Abated { treatment } => counters.abated(treatment),
+        Fact::Redirected { to } => {
+            emit(LogEvent::PeerRedirected, fields, &format!("to {to}"));
+        }
+        Fact::RedirectRefused { host, reason } => {
+            emit(LogEvent::PeerRedirectRefused, fields, &format!("`{host}`: {reason}"));
+        }
+        Fact::ServerRestarted { host, from, to, sessions } => {
+            let message =
+                format!("{host}: Origin-State-Id {from} → {to}, {sessions} sessions open");
+            let fields = Fields { count: u64::try_from(*sessions).ok(), ..fields };
+            emit(LogEvent::ServerRestarted, fields, &message);
+        }
+        Fact::StateIdUnsteady { host } => emit(LogEvent::ServerStateUnsteady, fields, host),
+        _ => {}
     }
 }
 

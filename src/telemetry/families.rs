@@ -109,6 +109,8 @@ families! {
     PeerTransitions Counter "farebox_peer_transitions_total" ["peer" "to" "reason"] "Changes of a peer's state.";
     PeerLastOpen Gauge "farebox_peer_last_open_timestamp_seconds" ["peer"] "When the peer last became open; 0 if never.";
     PeerWatchdog RoundTripSeconds "farebox_peer_watchdog_seconds" ["peer"] "From a Device-Watchdog-Request to its answer.";
+    PeerGrey Gauge "farebox_peer_grey" ["peer" "interface"] "1 while the peer answers watchdogs and no requests of the interface.";
+    PeerAbated Counter "farebox_peer_abated_total" ["peer" "treatment"] "Requests that an overload report diverted to this peer, or throttled.";
     PeerBytes Counter "farebox_peer_bytes_total" ["peer" "direction"] "Bytes sent and received.";
     CertificateExpiry Gauge "farebox_tls_certificate_expiry_timestamp_seconds" ["peer" "whose"] "When a certificate of the connection ends; 0 without TLS.";
     SessionsActive Gauge "farebox_sessions_active" ["interface"] "Sessions that are not ended.";

@@ -99,8 +99,12 @@ pub const TRANSITIONS: &[&str] = &[
     "other",
 ];
 /// `reason` of a copy after the first one, and of a change of peer.
-pub const COPY_REASONS: &[&str] =
-    &["timeout", "copy", "lost", "error", "retry", "restart", "store", "first", "other"];
+pub const COPY_REASONS: &[&str] = &[
+    "timeout", "copy", "lost", "error", "retry", "restart", "store", "first", "full", "redirect",
+    "other",
+];
+/// `treatment` of a request under an overload report.
+pub const TREATMENTS: &[&str] = &["diverted", "throttled"];
 /// `reason` of a message that cannot be read.
 pub const DECODE_REASONS: &[&str] =
     &["version", "length", "size", "depth", "count", "flags", "avp", "grammar", "other"];
@@ -145,6 +149,7 @@ pub(super) const SETS: &[(&str, &[&str])] = &[
     ("`reason` of peer transitions", TRANSITIONS),
     ("`reason` of retransmissions and failovers", COPY_REASONS),
     ("`reason` of decode errors", DECODE_REASONS),
+    ("`treatment`", TREATMENTS),
     ("`whose`", WHOSE),
     ("`reason` of ended sessions", ENDED_REASONS),
     ("`state` of `farebox_spool_records`", SPOOL_STATES),

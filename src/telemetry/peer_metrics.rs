@@ -195,6 +195,21 @@ impl PeerMetrics {
         self.watchdog.observe(took.as_secs_f64());
     }
 
+    /// Whether the peer answers watchdogs and no requests of the interface.
+    pub fn grey(&self, interface: &str, grey: bool) {
+        if labels::INTERFACES.contains(&interface) {
+            let value = if grey { 1.0 } else { 0.0 };
+            self.vectors.set(Metric::PeerGrey, &[&self.name, interface], value);
+        }
+    }
+
+    /// An overload report diverted a request to this peer, or throttled it.
+    pub fn abated(&self, treatment: &str) {
+        if labels::TREATMENTS.contains(&treatment) {
+            self.vectors.add(Metric::PeerAbated, &[&self.name, treatment], 1);
+        }
+    }
+
     /// Bytes handed to the socket.
     pub fn sent(&self, bytes: u64) {
         self.sent.inc_by(number(bytes));
@@ -273,6 +288,9 @@ fn seed(vectors: &Vectors, name: &str, interfaces: &[Interface]) {
     vectors.seed(Metric::PeerState, &[name, labels::PEER_STATES]);
     vectors.seed(Metric::PeerAdminState, &[name, labels::ADMIN_STATES]);
     vectors.seed(Metric::PeerTransitions, &[name, labels::PEER_STATES, labels::TRANSITIONS]);
+    let words: Vec<&str> = interfaces.iter().map(|one| labels::interface(*one)).collect();
+    vectors.seed(Metric::PeerGrey, &[name, &words]);
+    vectors.seed(Metric::PeerAbated, &[name, labels::TREATMENTS]);
     vectors.seed(Metric::PeerBytes, &[name, labels::BYTE_DIRECTIONS]);
     vectors.seed(Metric::CertificateExpiry, &[name, labels::WHOSE]);
 }
