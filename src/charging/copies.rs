@@ -23,9 +23,20 @@ pub(super) const LATE: Duration = Duration::from_secs(600);
 impl Engine {
     /// Hands one copy to the gateway.
     pub(super) fn submit(&mut self, id: RecordId, reason: &'static str) {
-        let Some(record) = self.records.get(&id) else { return };
+        let token = self.token(id);
+        if let Some(submission) = self.submission(token, reason) {
+            self.out.push(Action::Submit(submission));
+        }
+    }
+
+    /// The copy of a request as it would leave now; `None` if none is wanted any more.
+    ///
+    /// Whoever keeps a copy back until a peer has room asks again when it has: the record may have
+    /// been rewritten, or settled, meanwhile.
+    pub fn submission(&self, token: u64, reason: &'static str) -> Option<Submission> {
+        let record = self.records.get(&self.record_of(token)?)?;
         if record.state != RecordState::Waiting || record.due_at.is_some() {
-            return;
+            return None;
         }
         let session = self.sessions.get(&record.owner).map(|slot| &slot.session);
         let ro = session.and_then(|session| session.ro.as_ref());
@@ -42,8 +53,8 @@ impl Engine {
             (false, true) => None,
             (false, false) => session.and_then(|s| s.rf.as_ref()).and_then(|rf| rf.server.clone()),
         };
-        let submission = Submission {
-            token: 0,
+        Some(Submission {
+            token,
             command: record.command,
             message: record.message.clone(),
             route: record.route,
@@ -57,7 +68,7 @@ impl Engine {
                 && record.unanswered
                 && ccfh == Ccfh::Terminate,
             exclude,
-            repeat_allowed: matches!(reason, "timeout" | "retry" | "restart" | "store")
+            repeat_allowed: matches!(reason, "timeout" | "retry" | "restart" | "store" | "full")
                 && (within || !online || record.copies.is_empty()),
             domain: if online { record.domain.clone() } else { None },
             initial: record.number == 0,
@@ -66,9 +77,13 @@ impl Engine {
             recovered: record.recovered,
             earlier_copies: record.attempts,
             reason,
-        };
-        let token = self.token(id);
-        self.out.push(Action::Submit(Submission { token, ..submission }));
+        })
+    }
+
+    /// Tx of the request of this token.
+    pub fn tx_of(&self, token: u64) -> Option<Duration> {
+        let record = self.records.get(&self.record_of(token)?)?;
+        Some(self.tx(record.route, record.command))
     }
 
     /// A peer has the copy.
@@ -170,6 +185,47 @@ impl Engine {
         }
         if !record.in_flight() {
             change.effects.push(Effect::Send(id, "lost"));
+        }
+    }
+
+    /// The peer had no room for the copy: it never left, and looks for a place again.
+    pub(super) fn refused(&mut self, change: &mut Change, id: RecordId, peer: usize) {
+        let Some(record) = self.records.get_mut(&id) else { return };
+        if !record.end_copy(peer) {
+            return;
+        }
+        record.attempts = record.attempts.saturating_sub(1);
+        let attempts = record.attempts;
+        let (waiting, in_flight) = (record.state == RecordState::Waiting, record.in_flight());
+        if let Some(brief) = change.slot.session.brief_mut(id) {
+            brief.attempts = attempts;
+        }
+        if !waiting {
+            if !in_flight {
+                self.drop_record(id);
+                change.slot.live.remove(&id);
+            }
+        } else if !in_flight {
+            change.effects.push(Effect::Send(id, "full"));
+        }
+    }
+
+    /// The peer sent the request elsewhere (RFC 6733, 6.1.8): an error that no server has seen, so
+    /// the copy follows at once with T clear.
+    pub(super) fn redirected(&mut self, change: &mut Change, id: RecordId, peer: usize) {
+        let Some(record) = self.records.get_mut(&id) else { return };
+        if !record.end_copy(peer) {
+            return;
+        }
+        record.tried.push(peer);
+        let (waiting, in_flight) = (record.state == RecordState::Waiting, record.in_flight());
+        if !waiting {
+            if !in_flight {
+                self.drop_record(id);
+                change.slot.live.remove(&id);
+            }
+        } else if !in_flight {
+            change.effects.push(Effect::Send(id, "redirect"));
         }
     }
 

@@ -19,6 +19,7 @@ use super::request::Library;
 use super::session::{CallKey, Session};
 use crate::clock::{Now, Wall};
 use crate::diameter::ids::{END_TO_END_BLOCK, EndToEndBlock, SessionIds};
+use crate::diameter::value::identity_eq;
 use crate::mapping::Provenance;
 use crate::store::{Interface, RecordId, RecordState};
 
@@ -56,6 +57,8 @@ pub(super) enum Work {
     View(CallerId),
     Answer { record: RecordId, peer: usize, hop_by_hop: u32, bytes: Bytes, round_trip: Duration },
     Lost { record: RecordId, peer: usize, sent: bool },
+    Refused { record: RecordId, peer: usize },
+    Redirected { record: RecordId, peer: usize },
     NoPeer(RecordId),
     Tx(RecordId, u32),
     Window(RecordId),
@@ -239,6 +242,12 @@ impl Engine {
             Input::Lost { token, peer, sent } => {
                 self.for_record(token, |record| Work::Lost { record, peer, sent });
             }
+            Input::Refused { token, peer } => {
+                self.for_record(token, |record| Work::Refused { record, peer });
+            }
+            Input::Redirected { token, peer } => {
+                self.for_record(token, |record| Work::Redirected { record, peer });
+            }
             Input::PeerUsable { peer, usable, origin_host } => {
                 self.peer_usable(peer, usable, origin_host);
             }
@@ -263,6 +272,11 @@ impl Engine {
         &self.policy
     }
 
+    /// What the engine's randomness began with, for others that need a seed of the same life.
+    pub fn seed(&self) -> u64 {
+        self.random
+    }
+
     /// When the next timer is due.
     pub fn next_timeout(&self) -> Option<Now> {
         self.timers.first().map(|(due, ..)| *due)
@@ -282,6 +296,16 @@ impl Engine {
                 let oldest = oldest.map_or(session.opened_at, |time| time.min(session.opened_at));
                 (count + 1, Some(oldest))
             })
+    }
+
+    /// Open sessions in memory whose last settled request was answered by this host.
+    pub fn sessions_at(&self, host: &str) -> usize {
+        self.sessions
+            .values()
+            .filter(|slot| slot.session.ended_at.is_none())
+            .filter_map(|slot| slot.session.ro.as_ref()?.server.as_deref())
+            .filter(|server| identity_eq(server, host))
+            .count()
     }
 
     /// How the spool stands: one snapshot, so that the conservation rule holds in it.
@@ -449,6 +473,8 @@ impl Engine {
                 self.answered(&mut change, record, peer, hop_by_hop, &bytes, round_trip);
             }
             Work::Lost { record, peer, sent } => self.lost(&mut change, record, peer, sent),
+            Work::Refused { record, peer } => self.refused(&mut change, record, peer),
+            Work::Redirected { record, peer } => self.redirected(&mut change, record, peer),
             Work::NoPeer(record) => self.no_peer(&mut change, record),
             Work::Tx(record, copy) => self.tx_expired(&mut change, record, copy),
             Work::Window(record) => self.window_over(&mut change, record),

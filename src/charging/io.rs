@@ -87,6 +87,20 @@ pub enum Input {
         /// At least one octet of it left.
         sent: bool,
     },
+    /// A copy was not taken after all: the peer has no room, and nothing of it was sent.
+    Refused {
+        /// As in [`Action::Submit`].
+        token: u64,
+        /// Index of the peer.
+        peer: usize,
+    },
+    /// A copy was answered with a redirect: the next one goes where that leads.
+    Redirected {
+        /// As in [`Action::Submit`].
+        token: u64,
+        /// Index of the peer.
+        peer: usize,
+    },
     /// A peer became usable, or stopped being so.
     PeerUsable {
         /// Index of the peer.

@@ -16,6 +16,7 @@ use crate::charging::provenance::{MessageTree, message_tree};
 use crate::charging::request::Library;
 use crate::clock::{Now, Wall};
 use crate::diameter::{Avp, AvpList, Header, Limits, Message, Value, decode, id, result_code};
+use crate::peer::PeerConfig;
 use crate::peer::routing::Routes;
 use crate::store::{CommitResult, Interface};
 
@@ -28,8 +29,8 @@ pub struct DryParts {
     pub library: Library,
     /// In the order of [`Policy::routes`].
     pub routes: Routes,
-    /// Application ids of each peer.
-    pub applications: Vec<Vec<u32>>,
+    /// In the order of [`Policy::peers`].
+    pub peers: Vec<PeerConfig>,
 }
 
 /// An engine between a store that never fails and peers that always say yes.
@@ -64,8 +65,11 @@ impl DryRun {
             sent: Vec::new(),
             reply: None,
         };
+        // No time passes here, so that a rate would hold back what is to be shown.
+        let unlimited = |peer: &PeerConfig| PeerConfig { rate: None, ..peer.clone() };
+        dry.core.configure(&parts.peers.iter().map(unlimited).collect::<Vec<_>>());
         let wanted = only.map(|peer| interfaces(&policy, peer));
-        for (peer, applications) in parts.applications.iter().enumerate() {
+        for (peer, config) in parts.peers.iter().enumerate() {
             let usable = match &wanted {
                 None => true,
                 Some(wanted) => {
@@ -77,7 +81,7 @@ impl DryRun {
                 peer,
                 usable,
                 origin_host: Some(host_of(&policy, peer)),
-                applications: applications.clone(),
+                applications: config.applications.iter().map(|one| one.id()).collect(),
             });
         }
         dry

@@ -166,6 +166,9 @@ impl EngineThread {
                     // Nobody listens: a lagging or absent subscriber never holds up charging.
                     let _ = self.shared.notices.send(Arc::from(notice));
                 }
+                Effect::Peer { peer, fact } => {
+                    crate::telemetry::facts::peer(&self.metrics, peer, &fact);
+                }
                 Effect::Fact(fact) => self.fact(fact),
             }
         }

@@ -21,7 +21,7 @@ use crate::diameter::Dictionary;
 use crate::diameter::ids::END_TO_END_BLOCK;
 use crate::mapping::Mapping;
 use crate::peer::routing::Routes;
-use crate::peer::{DisconnectCause, LocalIdentity, PeerConfig, PeerState};
+use crate::peer::{DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState};
 use crate::store::{Batch, CommitResult, Store};
 use crate::telemetry::log::{Fields, emit};
 use crate::telemetry::{LogEvent, Metrics, SpoolCounts};
@@ -115,7 +115,7 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
         policy: policy.clone(),
         library: library.clone(),
         routes: routes.clone(),
-        applications: applications(&peers),
+        peers: peers.clone(),
     };
     let seed = Seed {
         random: random(),
@@ -124,6 +124,7 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
         origin_state_id: counters.origin_state_id,
     };
     let mut core = Core::new(Engine::new(policy.clone(), library, seed), routes);
+    core.configure(&peers);
     let mut effects = Vec::new();
     core.recover(&found, clock::now(), clock::wall(), &mut effects);
 
@@ -141,7 +142,9 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
     let handles: Vec<PeerHandle> = peers
         .into_iter()
         .enumerate()
-        .map(|(index, config)| {
+        .map(|(index, mut config)| {
+            // The core keeps the rate; counted again a moment later it would refuse at random.
+            config.rate = None;
             let sink = sink(own.clone(), shared.clone(), metrics.clone());
             transport::spawn(index, config, identity.clone(), dictionary.clone(), sink)
         })
@@ -181,13 +184,8 @@ pub fn dry_parts(config: &Config) -> DryParts {
             mappings: Arc::new(config.mappings.clone()),
         },
         routes: config.routes.clone(),
-        applications: applications(&config.peers),
+        peers: config.peers.clone(),
     }
-}
-
-fn applications(peers: &[PeerConfig]) -> Vec<Vec<u32>> {
-    let ids = |peer: &PeerConfig| peer.applications.iter().map(|app| app.id()).collect();
-    peers.iter().map(ids).collect()
 }
 
 fn thread(
@@ -289,7 +287,8 @@ fn sink(engine: Sender<Message>, shared: Arc<Shared>, metrics: Arc<Metrics>) -> 
             }
             PeerEvent::Fact { peer, fact } => {
                 crate::telemetry::facts::peer(&metrics, peer, &fact);
-                return;
+                let Fact::PeerRestarted { from, to } = fact else { return };
+                Event::Restarted { peer, from, to }
             }
             PeerEvent::Sent { .. } => return,
         };

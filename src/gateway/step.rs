@@ -1,13 +1,15 @@
 //! One step: an input for the engine or a change of a peer in, what the shell has to do out.
 //!
-//! Here a submission becomes a copy: the peer is chosen (`peer::routing`), T is decided
-//! (`peer::pending`), and Destination-Host, the last AVP, is appended for that peer.
+//! Here the engine's submissions meet the peers: each becomes a copy for one of them (`dispatch`),
+//! waits for a place, or is told that nobody takes it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::dispatch::Dispatch;
+use super::dispatch::Dispatched;
+use super::dispatch::rank;
 use crate::charging::engine::Action;
 use crate::charging::engine::CallerId;
 use crate::charging::engine::Engine;
@@ -19,20 +21,17 @@ use crate::charging::io::RequestId;
 use crate::charging::outcome::Refusal;
 use crate::charging::outcome::Reply;
 use crate::charging::outcome::SessionView;
-use crate::charging::policy::SendDestinationHost;
 use crate::charging::record::Command;
 use crate::clock::Now;
 use crate::clock::Wall;
-use crate::diameter::AvpFlags;
-use crate::diameter::Limits;
-use crate::diameter::View;
-use crate::diameter::id;
-use crate::diameter::write;
-use crate::peer::pending::CopyHistory;
-use crate::peer::pending::t_flag;
+use crate::diameter::application;
+use crate::peer;
+use crate::peer::PeerConfig;
+use crate::peer::router::Router;
 use crate::peer::routing;
+use crate::peer::waiting::Waiter;
+use crate::peer::waiting::Waiting;
 use crate::store::Batch;
-use crate::store::Interface;
 use crate::store::Key;
 
 /// What comes in besides the engine's own inputs.
@@ -50,6 +49,15 @@ pub enum Event {
         origin_host: Option<String>,
         /// Applications shared with it.
         applications: Vec<u32>,
+    },
+    /// A peer's Origin-State-Id rose in the base protocol: it lost its state.
+    Restarted {
+        /// Index of the peer.
+        peer: usize,
+        /// Before.
+        from: u32,
+        /// Now.
+        to: u32,
     },
     /// A copy was not taken: nothing of it was sent.
     Refused {
@@ -124,6 +132,13 @@ pub enum Effect {
     },
     /// Tell the CPM server.
     Notify(Box<Notice>),
+    /// For metrics and logs, about a peer.
+    Peer {
+        /// Index of the peer.
+        peer: usize,
+        /// What.
+        fact: peer::Fact,
+    },
     /// For metrics and logs.
     Fact(Fact),
 }
@@ -147,55 +162,42 @@ pub struct Outgoing {
     pub reason: &'static str,
 }
 
+/// The first of a line that are tried at a time: one that nobody takes holds up few.
+const TRIED_AT_A_TIME: usize = 32;
+
 /// Engine and routing: everything that decides.
 pub struct Core {
     engine: Engine,
-    routes: routing::Routes,
-    candidates: Vec<routing::Candidate>,
-    profiles: Vec<Profile>,
-    /// What each token is, and the peer of its last copy.
-    copies: BTreeMap<u64, (Command, usize)>,
+    dispatch: Dispatch,
+    waiting: Waiting,
     actions: Vec<Action>,
-}
-
-/// What a peer's entry means for a copy that goes there.
-#[derive(Clone, Debug)]
-struct Profile {
-    host: Option<String>,
-    destination_host: Option<SendDestinationHost>,
-    t_after_error: bool,
 }
 
 impl Core {
     /// The peers and routes are those of the engine's policy.
     pub fn new(engine: Engine, routes: routing::Routes) -> Core {
-        let policy = engine.policy();
-        let candidates = policy
-            .peers
-            .iter()
-            .map(|peer| routing::Candidate {
-                usable: false,
-                origin_host: peer.host.clone(),
-                domain: peer.dedup_domain.clone(),
-                ch1: false,
-                ch2: false,
-            })
-            .collect();
-        let profiles = policy
-            .peers
-            .iter()
-            .map(|peer| Profile {
-                host: peer.host.clone(),
-                destination_host: peer.send_destination_host,
-                t_after_error: peer.t_after_error,
-            })
-            .collect();
-        Core { engine, routes, candidates, profiles, copies: BTreeMap::new(), actions: Vec::new() }
+        let dispatch = Dispatch::new(engine.policy(), routes, engine.seed());
+        Core { engine, dispatch, waiting: Waiting::default(), actions: Vec::new() }
+    }
+
+    /// Sets window, rate and overload control of the peers; without it they have no limits.
+    pub fn configure(&mut self, peers: &[PeerConfig]) {
+        self.dispatch.configure(peers);
     }
 
     /// The engine, to read.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What decides who gets a copy, to read.
+    pub fn router(&self) -> &Router {
+        &self.dispatch.router
+    }
+
+    /// Requests that wait for a place in a window.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Takes over what the store holds.
@@ -212,62 +214,98 @@ impl Core {
         self.drain(now, wall, out);
     }
 
-    /// When the engine's next timer is due.
+    /// When the next timer is due: the engine's, or that of a request in line.
     pub fn next_timeout(&self) -> Option<Now> {
-        self.engine.next_timeout()
+        [self.engine.next_timeout(), self.waiting.next_timeout()].into_iter().flatten().min()
     }
 
     /// One event.
     pub fn step(&mut self, event: Event, now: Now, wall: Wall, out: &mut Vec<Effect>) {
-        let input = match event {
-            Event::Peer { peer, usable, origin_host, applications } => {
-                let Some(candidate) = self.candidates.get_mut(peer) else { return };
-                candidate.usable = usable;
-                if origin_host.is_some() {
-                    candidate.origin_host = origin_host.clone();
-                }
-                let shares = |app: u32| {
-                    applications.contains(&app)
-                        || applications.contains(&crate::diameter::application::RELAY)
-                };
-                candidate.ch1 = shares(crate::diameter::application::ACCOUNTING);
-                candidate.ch2 = shares(crate::diameter::application::CREDIT_CONTROL);
-                Input::PeerUsable { peer, usable, origin_host }
-            }
-            Event::Refused { token, peer } => Input::Lost { token, peer, sent: false },
-            Event::Engine(input) => {
-                self.note(&input, out);
-                input
-            }
-        };
-        let mut actions = std::mem::take(&mut self.actions);
-        self.engine.handle(input, now, wall, &mut actions);
-        self.actions = actions;
-        self.drain(now, wall, out);
+        let room = self.may_make_room(&event, now);
+        if let Some(input) = self.input(event, now, out) {
+            let mut actions = std::mem::take(&mut self.actions);
+            self.engine.handle(input, now, wall, &mut actions);
+            self.actions = actions;
+            self.drain(now, wall, out);
+        }
+        if room {
+            self.serve(now, wall, out);
+        }
+        self.tell(out);
     }
 
-    /// Tells the metrics of an answer or a loss.
-    fn note(&self, input: &Input, out: &mut Vec<Effect>) {
-        match input {
-            Input::Answer { token, peer, bytes, round_trip, .. } => {
-                if let Some((command, _)) = self.copies.get(token) {
-                    let (result_code, experimental) = result_of(bytes);
-                    out.push(Effect::Answered {
-                        peer: *peer,
-                        command: *command,
-                        result_code,
-                        experimental,
-                        round_trip: *round_trip,
-                    });
-                }
-            }
-            Input::Lost { token, peer, sent: true } => {
-                if let Some((command, _)) = self.copies.get(token) {
-                    out.push(Effect::Unanswered { peer: *peer, command: *command });
-                }
-            }
-            _ => {}
+    /// Whether those in line may have a place after this event.
+    fn may_make_room(&self, event: &Event, now: Now) -> bool {
+        if self.waiting.is_empty() {
+            return false;
         }
+        match event {
+            Event::Engine(Input::Answer { .. } | Input::Lost { .. })
+            | Event::Peer { .. }
+            | Event::Refused { .. } => true,
+            _ => self.waiting.next_timeout().is_some_and(|due| due <= now),
+        }
+    }
+
+    /// What an event means for the engine.
+    fn input(&mut self, event: Event, now: Now, out: &mut Vec<Effect>) -> Option<Input> {
+        match event {
+            Event::Peer { peer, usable, origin_host, applications } => {
+                let shares = |wanted: u32| {
+                    applications.contains(&wanted) || applications.contains(&application::RELAY)
+                };
+                let shared = (shares(application::ACCOUNTING), shares(application::CREDIT_CONTROL));
+                let host = origin_host.as_deref();
+                self.dispatch.router.peer_changed(peer, usable, host, shared, now);
+                Some(Input::PeerUsable { peer, usable, origin_host })
+            }
+            Event::Restarted { peer, from, to } => {
+                self.dispatch.router.restarted(peer, from, to, now);
+                None
+            }
+            Event::Refused { token, peer } => {
+                self.dispatch.router.refused(token, peer, now);
+                Some(Input::Refused { token, peer })
+            }
+            Event::Engine(Input::Answer { token, peer, hop_by_hop, bytes, round_trip }) => {
+                let redirected = self.answered(token, peer, &bytes, round_trip, now, out);
+                Some(match redirected {
+                    true => Input::Redirected { token, peer },
+                    false => Input::Answer { token, peer, hop_by_hop, bytes, round_trip },
+                })
+            }
+            Event::Engine(input) => {
+                if let Input::Lost { token, peer, sent } = &input {
+                    self.dispatch.router.lost(*token, *peer);
+                    if let Some(command) = self.dispatch.command(*token).filter(|_| *sent) {
+                        out.push(Effect::Unanswered { peer: *peer, command });
+                    }
+                }
+                Some(input)
+            }
+        }
+    }
+
+    /// Tells metrics and router of an answer. `true`: its request goes elsewhere.
+    fn answered(
+        &mut self,
+        token: u64,
+        peer: usize,
+        bytes: &Bytes,
+        round_trip: Duration,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let notice = peer::notice::Notice::of(bytes);
+        let (result_code, experimental) = (notice.result_code, notice.experimental);
+        if let Some(command) = self.dispatch.command(token) {
+            out.push(Effect::Answered { peer, command, result_code, experimental, round_trip });
+        }
+        let submission = match notice.redirect {
+            Some(_) => self.engine.submission(token, "redirect"),
+            None => None,
+        };
+        self.dispatch.answered((token, peer), &notice, round_trip, submission, now)
     }
 
     fn drain(&mut self, now: Now, wall: Wall, out: &mut Vec<Effect>) {
@@ -278,114 +316,109 @@ impl Core {
                     Action::Lookup { lookup, key, session } => {
                         out.push(Effect::Lookup { lookup, key, session });
                     }
-                    Action::Submit(submission) => self.submit(&submission, now, wall, out),
+                    Action::Submit(submission) => {
+                        self.submit(&submission, now, wall, out);
+                    }
                     Action::Reply { caller, reply } => out.push(Effect::Reply { caller, reply }),
                     Action::Show { caller, view } => out.push(Effect::Show { caller, view }),
                     Action::Forget { token } => {
-                        self.copies.remove(&token);
+                        self.dispatch.forget(token);
+                        self.waiting.leave(token);
                     }
                     Action::Respond { request, bytes } => {
                         out.push(Effect::Respond { request, bytes });
                     }
                     Action::Notify(notice) => out.push(Effect::Notify(notice)),
-                    Action::Fact(fact) => out.push(Effect::Fact(fact)),
+                    Action::Fact(fact) => {
+                        if let Fact::Timeout { peer, command } = &fact {
+                            self.dispatch.unanswered(*peer, command, now);
+                        }
+                        out.push(Effect::Fact(fact));
+                    }
                 }
             }
         }
     }
 
-    fn submit(&mut self, submission: &Submission, now: Now, wall: Wall, out: &mut Vec<Effect>) {
-        let token = submission.token;
-        let input = match self.choose(submission) {
-            None => Input::NoPeer { token },
-            Some(peer) => {
-                let from = self
-                    .copies
-                    .insert(token, (submission.command, peer))
-                    .map(|(_, before)| before)
-                    .filter(|before| *before != peer);
-                let (bytes, retransmit) = self.copy(submission, peer);
-                out.push(Effect::Send(Outgoing {
-                    peer,
-                    token,
-                    command: submission.command,
-                    bytes,
-                    retransmit,
-                    from,
-                    reason: submission.reason,
-                }));
+    /// Sends a copy, lets it wait for a place, or tells the engine that nobody takes it.
+    fn submit(
+        &mut self,
+        submission: &Submission,
+        now: Now,
+        wall: Wall,
+        out: &mut Vec<Effect>,
+    ) -> Option<Now> {
+        let Submission { token, reason, route, command, .. } = *submission;
+        let input = match self.dispatch.dispatch(submission, now) {
+            Dispatched::Full(room_at) => {
+                let deadline = now + self.engine.tx_of(token).unwrap_or_default();
+                let waiter = Waiter { token, reason };
+                self.waiting.join(route, rank(command), waiter, (room_at, deadline));
+                return Some(room_at);
+            }
+            Dispatched::Nobody => Input::NoPeer { token },
+            Dispatched::Copy(outgoing) => {
+                let peer = outgoing.peer;
+                if reason == "redirect"
+                    && let (Some(from), Some(to)) =
+                        (outgoing.from, self.engine.policy().peers.get(peer))
+                {
+                    let fact = peer::Fact::Redirected { to: to.name.clone() };
+                    out.push(Effect::Peer { peer: from, fact });
+                }
+                out.push(Effect::Send(outgoing));
                 Input::Sent { token, peer }
             }
         };
+        self.waiting.leave(token);
         self.engine.handle(input, now, wall, &mut self.actions);
+        None
     }
 
-    /// The peer for this copy, by "who may get a copy".
-    fn choose(&self, submission: &Submission) -> Option<usize> {
-        let interface = match submission.command.interface() {
-            Interface::Ch1 => routing::Interface::Ch1,
-            Interface::Ch2 => routing::Interface::Ch2,
-        };
-        let online = interface == routing::Interface::Ch2;
-        let ask = routing::Ask {
-            interface,
-            route: submission.route,
-            domain: submission.domain.as_deref(),
-            exclude: &submission.exclude,
-            only: None,
-            server: submission.server.as_deref().filter(|_| online),
-            via: submission.via,
-            failover_supported: submission.failover && !submission.same_server,
-        };
-        routing::choose(&self.routes, &self.candidates, &ask).or_else(|| {
-            let again = routing::Ask { exclude: &[], ..ask };
-            submission
-                .repeat_allowed
-                .then(|| routing::choose(&self.routes, &self.candidates, &again))
-                .flatten()
-        })
-    }
-
-    /// The octets for this peer, and T.
-    fn copy(&self, submission: &Submission, peer: usize) -> (Bytes, bool) {
-        let profile = &self.profiles[peer];
-        let online = submission.command.interface() == Interface::Ch2;
-        let default = match online {
-            true => SendDestinationHost::AfterInitial,
-            false => SendDestinationHost::Never,
-        };
-        let server = submission.server.as_ref();
-        let host = match profile.destination_host.unwrap_or(default) {
-            SendDestinationHost::Never => None,
-            SendDestinationHost::AfterInitial if submission.initial => None,
-            SendDestinationHost::AfterInitial => server,
-            SendDestinationHost::Always => server.or(profile.host.as_ref()),
-        };
-        let history = CopyHistory {
-            error_mark: submission.error_mark,
-            unanswered_copy: submission.unanswered,
-            recovered: submission.recovered,
-            after_error_t: profile.t_after_error && submission.earlier_copies > 0,
-        };
-        let bytes = match host {
-            None => submission.message.clone(),
-            Some(host) => {
-                let mut message = BytesMut::with_capacity(submission.message.len() + 64);
-                message.extend_from_slice(&submission.message);
-                let flags = AvpFlags::mandatory_for(id::DESTINATION_HOST);
-                write::append_avp(&mut message, id::DESTINATION_HOST, flags, host.as_bytes());
-                message.freeze()
+    /// Those in line get the places that there are, and whoever waited for Tx waits no longer.
+    fn serve(&mut self, now: Now, wall: Wall, out: &mut Vec<Effect>) {
+        for token in self.waiting.expired(now) {
+            self.engine.handle(Input::NoPeer { token }, now, wall, &mut self.actions);
+        }
+        for route in self.waiting.routes() {
+            loop {
+                let first = self.waiting.first(route, TRIED_AT_A_TIME);
+                let mut room_at = None;
+                for Waiter { token, reason } in &first {
+                    // What waits may have been rewritten, settled or given up meanwhile.
+                    match self.engine.submission(*token, reason) {
+                        None => drop(self.waiting.leave(*token)),
+                        Some(submission) => {
+                            let at = self.submit(&submission, now, wall, out);
+                            room_at = room_at.into_iter().chain(at).min();
+                        }
+                    }
+                }
+                if let Some(room_at) = room_at {
+                    self.waiting.tried(route, room_at);
+                    break;
+                }
+                if first.is_empty() {
+                    break;
+                }
             }
-        };
-        (bytes, t_flag(history))
+        }
+        self.drain(now, wall, out);
+    }
+
+    /// Hands on what the router has to tell.
+    fn tell(&mut self, out: &mut Vec<Effect>) {
+        for (peer, mut fact) in self.dispatch.facts() {
+            if let peer::Fact::ServerRestarted { host, sessions, .. } = &mut fact {
+                *sessions = self.engine.sessions_at(host);
+            }
+            out.push(Effect::Peer { peer, fact });
+        }
     }
 }
 
 /// Result-Code of an answer, or whether it has an Experimental-Result instead.
 pub fn result_of(bytes: &[u8]) -> (Option<u32>, bool) {
-    let limits = Limits::default();
-    let Ok(view) = View::new(bytes, &limits) else { return (None, false) };
-    let code = view.find(id::RESULT_CODE).and_then(|avp| avp.unsigned32());
-    let experimental = code.is_none() && view.find(id::EXPERIMENTAL_RESULT).is_some();
-    (code, experimental)
+    let notice = peer::notice::Notice::of(bytes);
+    (notice.result_code, notice.experimental)
 }

@@ -452,10 +452,13 @@ impl<O: Owner> Connection<O> {
                 self.owner.state(&self.block, state, usable, reason);
             }
             Action::Answer { token, hop_by_hop, bytes, round_trip } => {
+                // Before the owner hears of it: its next request may want the place at once.
+                self.owner.progress(self.taken, self.block.in_window() as u64);
                 self.owner.answer(token, hop_by_hop, bytes, round_trip);
             }
             Action::Lost(token) => {
                 let sent = !self.unsent.remove(&token);
+                self.owner.progress(self.taken, self.block.in_window() as u64);
                 self.owner.lost(token, sent);
             }
             Action::Request(_, bytes) => self.owner.request(self.block.connections(), bytes),
