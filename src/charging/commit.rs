@@ -330,30 +330,24 @@ impl Engine {
     }
 
     pub(super) fn undo(&mut self, commit: Commit) -> Option<(CallerId, Box<Request>, Checked)> {
-        let inbox = match self.sessions.get_mut(&commit.key) {
-            Some(slot) => {
-                for (id, old) in commit.touched {
-                    match old {
-                        Some(old) => drop(self.records.insert(id, old)),
-                        None => {
-                            slot.live.remove(&id);
-                            self.records.remove(&id);
-                            if let Some(token) = self.record_tokens.remove(&id) {
-                                self.tokens.remove(&token);
-                            }
-                        }
+        for (id, old) in commit.touched {
+            match old {
+                Some(old) => drop(self.records.insert(id, old)),
+                None => {
+                    self.drop_record(id);
+                    if let Some(slot) = self.sessions.get_mut(&commit.key) {
+                        slot.live.remove(&id);
                     }
-                }
-                match commit.before {
-                    Some(before) => {
-                        slot.restore(before);
-                        VecDeque::new()
-                    }
-                    None => std::mem::take(&mut slot.inbox),
                 }
             }
-            None => VecDeque::new(),
-        };
+        }
+        let mut inbox = VecDeque::new();
+        if let Some(slot) = self.sessions.get_mut(&commit.key) {
+            match commit.before {
+                Some(before) => slot.restore(before),
+                None => inbox = std::mem::take(&mut slot.inbox),
+            }
+        }
         if commit.new {
             self.forget_session(&commit.key);
             for work in inbox {
@@ -426,6 +420,7 @@ impl Engine {
     }
 
     pub(super) fn drop_record(&mut self, id: RecordId) {
+        self.forget_window(id);
         self.records.remove(&id);
         self.parked.remove(&id);
         if let Some(token) = self.record_tokens.remove(&id) {
@@ -436,6 +431,7 @@ impl Engine {
 
     fn forget_session(&mut self, key: &str) {
         let gone = self.sessions.remove(key);
+        self.forget_session_end(key);
         if let Some(ro) = gone.and_then(|slot| slot.session.ro) {
             self.ro_sessions.remove(&ro.session_id);
         }

@@ -418,6 +418,7 @@ impl Engine {
             record.error_mark = false;
         }
         self.parked.remove(&id);
+        self.forget_window(id);
         if let Some(brief) = change.slot.session.brief_mut(id) {
             brief.state = state;
             brief.due_at = None;

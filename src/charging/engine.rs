@@ -23,6 +23,9 @@ use crate::diameter::value::identity_eq;
 use crate::mapping::Provenance;
 use crate::store::{Interface, RecordId, RecordState};
 
+/// When a timer is due, and a number of its own.
+pub(super) type TimerKey = (Now, u64);
+
 /// What can be due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
@@ -111,7 +114,10 @@ pub struct Engine {
     pub(super) record_tokens: BTreeMap<RecordId, u64>,
     pub(super) commits: BTreeMap<u64, Commit>,
     pub(super) lookups: BTreeMap<u64, super::lookup::Pending>,
-    pub(super) timers: BTreeSet<(Now, u64, Timer)>,
+    timers: BTreeMap<TimerKey, Timer>,
+    /// The long timers of sessions and records: they go with what they are about.
+    session_ends: BTreeMap<String, TimerKey>,
+    windows: BTreeMap<RecordId, TimerKey>,
     pub(super) usable: Vec<bool>,
     pub(super) origin_hosts: Vec<Option<String>>,
     pub(super) parked: BTreeSet<RecordId>,
@@ -180,7 +186,9 @@ impl Engine {
             record_tokens: BTreeMap::new(),
             commits: BTreeMap::new(),
             lookups: BTreeMap::new(),
-            timers: BTreeSet::new(),
+            timers: BTreeMap::new(),
+            session_ends: BTreeMap::new(),
+            windows: BTreeMap::new(),
             usable: vec![false; peers],
             origin_hosts: vec![None; peers],
             parked: BTreeSet::new(),
@@ -279,7 +287,7 @@ impl Engine {
 
     /// When the next timer is due.
     pub fn next_timeout(&self) -> Option<Now> {
-        self.timers.first().map(|(due, ..)| *due)
+        self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
     /// Open sessions in memory that use an interface, and the opening time of the oldest.
@@ -394,26 +402,51 @@ impl Engine {
 
     // Timers.
 
-    pub(super) fn at(&mut self, due: Now, timer: Timer) {
-        let serial = self.serial();
-        self.timers.insert((due, serial, timer));
+    pub(super) fn at(&mut self, due: Now, timer: Timer) -> TimerKey {
+        let key = (due, self.serial());
+        self.timers.insert(key, timer);
+        key
     }
 
-    pub(super) fn after(&mut self, delay: Duration, timer: Timer) {
-        self.at(self.now + delay, timer);
+    pub(super) fn after(&mut self, delay: Duration, timer: Timer) -> TimerKey {
+        self.at(self.now + delay, timer)
     }
 
     /// Due when the wall clock, as it runs now, reaches `due`.
-    pub(super) fn at_wall(&mut self, due: Wall, timer: Timer) {
-        self.after(due.since(self.wall), timer);
+    pub(super) fn at_wall(&mut self, due: Wall, timer: Timer) -> TimerKey {
+        self.after(due.since(self.wall), timer)
+    }
+
+    /// The longest time a session may run; forgotten with the session.
+    pub(super) fn end_session_at(&mut self, key: &str, due: Wall) {
+        let timer = self.at_wall(due, Timer::MaxSession(key.to_owned()));
+        self.session_ends.insert(key.to_owned(), timer);
+    }
+
+    /// The end of a record's window; forgotten with the record.
+    pub(super) fn window_until(&mut self, id: RecordId, due: Wall) {
+        let timer = self.at_wall(due, Timer::Window(id));
+        self.windows.insert(id, timer);
+    }
+
+    pub(super) fn forget_window(&mut self, id: RecordId) {
+        if let Some(timer) = self.windows.remove(&id) {
+            self.timers.remove(&timer);
+        }
+    }
+
+    pub(super) fn forget_session_end(&mut self, key: &str) {
+        if let Some(timer) = self.session_ends.remove(key) {
+            self.timers.remove(&timer);
+        }
     }
 
     pub(super) fn tick(&mut self) {
-        while let Some((due, ..)) = self.timers.first() {
-            if *due > self.now {
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > self.now {
                 break;
             }
-            let Some((_, _, timer)) = self.timers.pop_first() else { break };
+            let timer = entry.remove();
             match timer {
                 Timer::Tx(id, copy) => self.for_record_id(id, Work::Tx(id, copy)),
                 Timer::Window(id) => self.for_record_id(id, Work::Window(id)),

@@ -6,7 +6,7 @@ use super::accept::Draft;
 use super::commit::Change;
 use super::counters::{Counter, UnitKind};
 use super::credit_control::{Event, Row, State, Step, find};
-use super::engine::{Alarm, Engine, Fact, Timer};
+use super::engine::{Alarm, Engine, Fact};
 use super::event::{RatingGroupRef, Units};
 use super::outcome::{Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
@@ -210,7 +210,7 @@ impl Engine {
             ro.outstanding = Some(id);
         }
         self.send(change, id, "first");
-        self.after(self.settle_within(route), Timer::Window(id));
+        self.window_until(id, self.wall + self.settle_within(route));
         Ok(id)
     }
 

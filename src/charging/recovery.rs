@@ -69,7 +69,7 @@ impl Engine {
             }
         }
         for (key, expires_at) in self.session_ends() {
-            self.at_wall(expires_at, Timer::MaxSession(key.clone()));
+            self.end_session_at(&key, expires_at);
             let until = self.sessions.get(&key).and_then(|slot| {
                 let grants = slot.session.counters.iter().filter_map(|c| c.grant.as_ref());
                 grants.filter_map(|grant| grant.valid_until).min()
@@ -128,12 +128,12 @@ impl Engine {
             return;
         }
         if command == Command::CcrEvent {
-            self.at_wall(first_sent_at + self.policy.failure.buffer_for, Timer::Window(id));
+            self.window_until(id, first_sent_at + self.policy.failure.buffer_for);
             self.resume_event(id, &owner);
             return;
         }
         let window = self.settle_within(route);
-        self.at_wall(first_sent_at + window, Timer::Window(id));
+        self.window_until(id, first_sent_at + window);
     }
 
     /// A debit goes on as if Tx had expired; nobody waits for a balance or a price any more.

@@ -6,7 +6,7 @@ use super::accept::Draft;
 use super::commit::Change;
 use super::counters::Counter;
 use super::credit_control::{Event, EventHandling, State, Step, find_event};
-use super::engine::{Alarm, Engine, Timer};
+use super::engine::{Alarm, Engine};
 use super::event::{EventAction, OneTimeEvent};
 use super::outcome::{Advice, Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ddfh;
@@ -233,7 +233,7 @@ impl Engine {
         let label = self.service_label(&change.slot.session);
         self.unit_facts(&label, "requested", Some(&event.units));
         self.send(change, id, "first");
-        self.after(self.policy.failure.buffer_for, Timer::Window(id));
+        self.window_until(id, self.wall + self.policy.failure.buffer_for);
         Ok(id)
     }
 

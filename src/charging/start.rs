@@ -4,7 +4,7 @@ use super::accept::no_route;
 
 use super::commit::Change;
 use super::credit_control::State;
-use super::engine::{CallerId, Checked, Engine, Timer};
+use super::engine::{CallerId, Checked, Engine};
 use super::event::{Interfaces, Request, Start, Trigger, UnitRequest, Units};
 use super::outcome::{MappingProblem, ServiceAdvice, Subject};
 use super::policy::{Model, Service};
@@ -42,7 +42,7 @@ impl Engine {
             return;
         }
         let key = change.slot.session.key.clone();
-        self.after(self.policy.termination.max_session, Timer::MaxSession(key));
+        self.end_session_at(&key, self.wall + self.policy.termination.max_session);
         change.origin = Some((caller, request, checked));
         self.finish(change);
     }

@@ -1304,3 +1304,29 @@ fn draining_refuses_the_new_and_serves_the_old() {
     world.cca(2001);
     assert_eq!(world.answer(end).outcome, Outcome::Debited);
 }
+
+#[test]
+fn i_13_after_the_last_session_nothing_is_left() {
+    let mut world = World::new();
+    for n in 0..20 {
+        let id = format!("s{n}");
+        world.start(&id, "chat");
+        world.grant();
+        world.aca(2001);
+        world.terminate(&id, if n % 2 == 0 { ByeReceived } else { ByeSent }, used(10, 1));
+        world.cca(2001);
+        if n % 2 == 1 {
+            world.terminate(&id, ByeOkReceived, Units::default());
+        }
+        world.aca(2001);
+        world.call(event(&format!("e{n}"), EventAction::Debit, world.wall));
+        world.cca(2001);
+        world.aca(2001);
+    }
+    world.fail_next = Some(CommitResult::Full);
+    world.start("never", "chat");
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.core.engine().next_timeout(), None, "no timer is left");
+    assert_eq!(world.core.engine().open_sessions(Interface::Ch2), (0, None));
+    world.conserved();
+}
