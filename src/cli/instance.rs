@@ -22,11 +22,12 @@ use crate::console;
 use crate::console::{Check, PeerView};
 use crate::diagnostic::Code;
 use crate::gateway::dry_run::interfaces;
-use crate::gateway::{Gateway, Handle, Parts, start};
+use crate::gateway::{Connections, Gateway, Handle, Parts, start};
 use crate::peer::PeerConfig;
 use crate::store::Interface;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::telemetry::{Metrics, Names, PeerNames};
+use crate::tls::Tls;
 
 /// Calls in progress may finish so long after the engine has ended.
 const PORTS_CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -39,6 +40,8 @@ pub(crate) struct Instance {
     pub(crate) api: SocketAddr,
     /// Where operators look.
     pub(crate) admin: SocketAddr,
+    /// Where peers connect to us, and whether over TLS.
+    pub(crate) diameter: Vec<(SocketAddr, bool)>,
     gateway: Gateway,
     close: watch::Sender<bool>,
     ports: Vec<JoinHandle<()>>,
@@ -64,6 +67,12 @@ impl Instance {
         let api_rules = api::Rules::of(&config);
         let admin_rules = console::Rules::from(&config.admin);
         let standing = Standing::of(&config);
+        let listeners = peer_listeners(&config).await?;
+        let mut diameter = Vec::new();
+        for (listener, tls) in &listeners {
+            diameter.push((local(listener)?, tls.is_some()));
+        }
+        let connections = Connections::new(&config, listeners);
         let gateway = start(Parts {
             policy: config.policy,
             peers: config.peers,
@@ -78,6 +87,7 @@ impl Instance {
             },
             in_progress_max: config.api.in_flight_max,
             metrics: metrics.clone(),
+            connections,
         })
         .map_err(|error| Failure::coded(Exit::Failed, Code::FB2003, error.to_string()))?;
         let handle = gateway.handle.clone();
@@ -90,7 +100,13 @@ impl Instance {
             serve(admin_listener, admin_port, closing),
         ];
         let drain_timeout = config.drain_timeout;
-        Ok(Instance { handle, api, admin, gateway, close, ports, drain_timeout })
+        Ok(Instance { handle, api, admin, diameter, gateway, close, ports, drain_timeout })
+    }
+
+    /// Takes the certificates, keys and revocation lists of a configuration that was read anew:
+    /// connections that exist go on, later ones use them. Returns for how many peers.
+    pub(crate) fn replace_certificates(&self, config: &Config) -> usize {
+        self.gateway.replace_certificates(config)
     }
 
     /// Drains, says goodbye to the peers, closes the ports.
@@ -104,6 +120,20 @@ impl Instance {
         }
         left
     }
+}
+
+/// Binds `diameter.listen` and `diameter.tls_listen`.
+async fn peer_listeners(config: &Config) -> Result<Vec<(TcpListener, Option<Tls>)>, Failure> {
+    let settings = &config.diameter;
+    let mut listeners = Vec::new();
+    for address in &settings.listen {
+        listeners.push((bind("diameter.listen", *address).await?, None));
+    }
+    for address in &settings.tls_listen {
+        let listener = bind("diameter.tls_listen", *address).await?;
+        listeners.push((listener, settings.tls.clone()));
+    }
+    Ok(listeners)
 }
 
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Failure> {

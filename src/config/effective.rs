@@ -10,6 +10,7 @@ use crate::charging::policy::{Ccfh, Ddfh, Model, PeerProfile, SendDestinationHos
 use crate::diameter::Address;
 use crate::peer::routing::{Interface, Route, RoutePolicy, Sticky};
 use crate::peer::{Application, ApplicationKind, PeerConfig};
+use crate::tls::Tls;
 
 /// Every value in force. Secrets are shown as `***`.
 pub fn effective(config: &Config) -> Value {
@@ -27,7 +28,7 @@ pub fn effective(config: &Config) -> Value {
             ]),
         ),
         ("api", api(config)),
-        ("diameter", map([("max_message", size(message_bytes_max(config)))])),
+        ("diameter", diameter(config)),
         ("admin", admin(config)),
         ("peers", peers(config)),
         ("routes", list(config.routes.routes.iter().map(|route| self::route(route, config)))),
@@ -90,8 +91,45 @@ fn address(address: &Address) -> Value {
     })
 }
 
-fn message_bytes_max(config: &Config) -> u64 {
-    config.peers.first().map_or(1 << 20, |peer| u64::from(peer.limits.message_bytes_max))
+fn diameter(config: &Config) -> Value {
+    let diameter = &config.diameter;
+    let listeners = |all: &[std::net::SocketAddr]| {
+        list(all.iter().map(|address| Value::String(address.to_string())))
+    };
+    let or_any = |name: &Option<String>| name.as_deref().map_or(Value::Null, text);
+    let allow = diameter.allow.as_ref().map_or_else(
+        || text("the configured peers"),
+        |allow| {
+            list(allow.iter().map(|entry| {
+                let network = entry.network.map(|(ip, prefix)| format!("{ip}/{prefix}"));
+                map([
+                    ("ip", or_any(&network)),
+                    ("host", or_any(&entry.host)),
+                    ("realm", or_any(&entry.realm)),
+                ])
+            }))
+        },
+    );
+    map([
+        ("max_message", size(u64::from(diameter.message_bytes_max))),
+        ("listen", listeners(&diameter.listen)),
+        ("tls_listen", listeners(&diameter.tls_listen)),
+        ("tls", tls(diameter.tls.as_ref())),
+        ("allow", allow),
+    ])
+}
+
+fn tls(tls: Option<&Tls>) -> Value {
+    let Some(tls) = tls else { return text("none") };
+    let names = tls.names();
+    let version = if tls.allows_tls_1_2() { "1.2" } else { "1.3" };
+    map([
+        ("ca", text(&names.ca)),
+        ("cert", text(&names.cert)),
+        ("key", text(&names.key)),
+        ("crl", names.crl.as_deref().map_or(Value::Null, text)),
+        ("min_version", text(version)),
+    ])
 }
 
 fn api(config: &Config) -> Value {
@@ -138,11 +176,12 @@ fn peers(config: &Config) -> Value {
             .peers
             .iter()
             .zip(&config.policy.peers)
-            .map(|(peer, profile)| (&peer.name, self::peer(peer, profile))),
+            .enumerate()
+            .map(|(index, (peer, profile))| (&peer.name, self::peer(index, peer, profile, config))),
     )
 }
 
-fn peer(peer: &PeerConfig, profile: &PeerProfile) -> Value {
+fn peer(index: usize, peer: &PeerConfig, profile: &PeerProfile, config: &Config) -> Value {
     let quirks = map([
         ("serialize_session", true.into()),
         (
@@ -171,7 +210,7 @@ fn peer(peer: &PeerConfig, profile: &PeerProfile) -> Value {
         ("host", text(peer.host.as_deref().unwrap_or("*"))),
         ("realm", text(&peer.realm)),
         ("transport", text("tcp")),
-        ("tls", text("none")),
+        ("tls", tls(config.tls.get(index).and_then(Option::as_ref))),
         ("applications", list(peer.applications.iter().map(application))),
         ("watchdog", time(peer.watchdog)),
         ("timeout", time(peer.timeout)),

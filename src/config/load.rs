@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::diameter::Certificates;
 use super::item::{Findings, Item};
 use super::mappings::{Compiler, dictionary};
 use super::peers::{self, Peer, Profile};
 use super::report::{Counts, Report};
-use super::settings::{AdminSettings, ApiSettings, StoreSettings};
+use super::settings::{AdminSettings, ApiSettings, DiameterSettings, StoreSettings};
 use super::source::{Environment, Files};
-use super::{charging, sections};
+use super::{charging, diameter, sections};
 use crate::charging::policy::{PeerProfile, PerInterface, Policy};
 use crate::diagnostic::document::Node;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -19,6 +20,7 @@ use crate::diameter::Dictionary;
 use crate::mapping::{self, Mapping};
 use crate::peer::routing::{Interface, Routes};
 use crate::peer::{LocalIdentity, PeerConfig};
+use crate::tls::Tls;
 
 /// Everything that a gateway is made from.
 #[derive(Clone, Debug)]
@@ -29,6 +31,10 @@ pub struct Config {
     pub api: ApiSettings,
     /// `admin`.
     pub admin: AdminSettings,
+    /// `diameter`.
+    pub diameter: DiameterSettings,
+    /// `tls` of each of [`Config::peers`].
+    pub tls: Vec<Option<Tls>>,
     /// `store`.
     pub store: StoreSettings,
     /// What the engine needs; its `peers` stand in the order of [`Config::peers`].
@@ -117,12 +123,14 @@ fn read(
     let identity = sections::identity(&root);
     let (api, api_policy) = sections::api(&root);
     let admin = sections::admin(&root);
-    let message_bytes_max = sections::diameter(&root);
+    let certificates = Certificates { files, base, host: &identity.host };
+    let diameter = diameter::diameter(&root, &certificates);
     let store = sections::store(&root);
     let (drain_timeout, log_subscriber_clear) = sections::operations(&root);
     let services = charging::services(&root);
     let profiles = peers::profiles(&root);
-    let peers = peers::peers(&root, message_bytes_max);
+    let peers = peers::peers(&root, &diameter, &certificates);
+    diameter::check(&root, &diameter, &peers);
     peers::check_profiles(&peers, &profiles);
     let (routes, rules) = peers::routes(&root, &peers, &services);
     let (dictionary, dictionary_files) = dictionary(&root, files, base, findings);
@@ -165,6 +173,8 @@ fn read(
         admin,
         store,
         policy,
+        diameter,
+        tls: peers.iter().map(|peer| peer.tls.clone()).collect(),
         peers: peers.into_iter().map(|peer| peer.config).collect(),
         routes,
         mappings: compiled.mappings,

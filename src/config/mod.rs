@@ -5,6 +5,7 @@
 //! every value with the defaults filled in.
 
 mod charging;
+mod diameter;
 mod effective;
 mod item;
 mod load;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::charging::Services;
+use super::diameter::{Certificates, check_inbound, plain_stays_here};
 use super::item::{Host, Item};
 use super::sections::DAY;
+use super::settings::DiameterSettings;
 use crate::charging::event::Interfaces;
 use crate::charging::outcome::Outcome;
 use crate::charging::policy::{RouteRule, SendDestinationHost};
@@ -17,10 +19,12 @@ use crate::peer::routing::{Interface, Route, RoutePolicy, Routes, Sticky};
 use crate::peer::watchdog::TWINIT_MIN;
 use crate::peer::{Application, ApplicationKind, PeerConfig};
 use crate::store;
+use crate::tls::Tls;
 
 /// One entry of `peers`.
 pub(super) struct Peer<'a> {
     pub(super) config: PeerConfig,
+    pub(super) tls: Option<Tls>,
     pub(super) profile: Option<(&'a str, Item<'a>)>,
     pub(super) quirks: Quirks,
     /// `overlay`, a mapping on top of all others.
@@ -70,7 +74,11 @@ const PEER: &[&str] = &[
 ];
 
 /// Reads `peers`.
-pub(super) fn peers<'a>(root: &Item<'a>, message_bytes_max: u32) -> Vec<Peer<'a>> {
+pub(super) fn peers<'a>(
+    root: &Item<'a>,
+    diameter: &DiameterSettings,
+    certificates: &Certificates<'_, '_>,
+) -> Vec<Peer<'a>> {
     let Some(section) = root.required("peers") else { return Vec::new() };
     let mut peers = Vec::new();
     for (name, item) in section.entries() {
@@ -79,7 +87,7 @@ pub(super) fn peers<'a>(root: &Item<'a>, message_bytes_max: u32) -> Vec<Peer<'a>
             item.error(Code::FB0102, message);
         }
         if item.keys(PEER) {
-            peers.push(peer(name, &item, message_bytes_max));
+            peers.push(peer(name, &item, diameter, certificates));
         }
     }
     peers
@@ -91,11 +99,18 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-fn peer<'a>(name: &str, item: &Item<'a>, message_bytes_max: u32) -> Peer<'a> {
+fn peer<'a>(
+    name: &str,
+    item: &Item<'a>,
+    diameter: &DiameterSettings,
+    certificates: &Certificates<'_, '_>,
+) -> Peer<'a> {
     let realm = item.required("realm").and_then(|item| item.identity()).unwrap_or_default();
     let mut config = PeerConfig::new(name, None, &realm);
-    config.limits.message_bytes_max = message_bytes_max;
-    connection(item, &mut config);
+    config.limits.message_bytes_max = diameter.message_bytes_max;
+    let tls = item.get("tls").and_then(|item| tls(&item, diameter, certificates));
+    config.tls = tls.is_some();
+    connection(item, &mut config, diameter);
     if let Some(list) = item.get("applications") {
         config.applications = applications(&list);
     }
@@ -131,11 +146,34 @@ fn peer<'a>(name: &str, item: &Item<'a>, message_bytes_max: u32) -> Peer<'a> {
     let profile = item.get("profile").and_then(|item| Some((item.text()?, item)));
     let quirks = item.get("quirks").map(|item| quirks(&item)).unwrap_or_default();
     let overlay = item.get("overlay").map(|item| item.node);
-    Peer { config, profile, quirks, overlay }
+    Peer { config, tls, profile, quirks, overlay }
 }
 
-/// `address`, `host`, `transport`, `tls`.
-fn connection(item: &Item<'_>, config: &mut PeerConfig) {
+/// `tls`: `none`, `require` for the certificate of `diameter.tls`, or one of its own.
+fn tls(
+    item: &Item<'_>,
+    diameter: &DiameterSettings,
+    certificates: &Certificates<'_, '_>,
+) -> Option<Tls> {
+    match item.node.text() {
+        Some("none") => None,
+        Some("require") if diameter.tls.is_none() => {
+            let message = format!("`{}: require` needs a certificate", item.path);
+            let help = "add `diameter.tls: {ca: …, cert: …, key: …}`, or write such a map here";
+            item.note(Diagnostic::error(Code::FB0103, message).help(help));
+            None
+        }
+        Some("require") => diameter.tls.clone(),
+        Some(_) => {
+            item.expected("`none`, `require` or `{ca: …, cert: …, key: …}`");
+            None
+        }
+        None => certificates.read(item),
+    }
+}
+
+/// `address`, `host`, `transport`.
+fn connection(item: &Item<'_>, config: &mut PeerConfig, diameter: &DiameterSettings) {
     let host = item.get("host");
     if let Some(host) = &host {
         config.host = match host.node.text() {
@@ -147,29 +185,19 @@ fn connection(item: &Item<'_>, config: &mut PeerConfig) {
     if let Some(transport) = item.get("transport")
         && transport.word(&words) == Some(false)
     {
-        transport.unsupported("write `transport: tcp`");
+        transport.unsupported("write `transport: tcp`: docs/decisions say why there is no SCTP");
     }
-    let tls = item.get("tls");
-    let plain = tls.as_ref().is_some_and(|tls| tls.node.text() == Some("none"));
-    if let Some(tls) = tls.as_ref().filter(|_| !plain) {
-        tls.unsupported("write `tls: none`, and protect the path by other means");
-    }
+    let written = item.get("tls").is_some();
     let Some(address) = item.get("address") else {
-        let message = format!("peer without `{}.address` could only connect to us", item.path);
-        let diagnostic = Diagnostic::error(Code::FB0206, message);
-        item.note(
-            diagnostic.help("accepting peers is not supported by this build yet; add `address`"),
-        );
+        check_inbound(item, diameter, config.tls, config.host.is_some());
+        if !written && !plain_stays_here(diameter) {
+            tls_unwritten(item, item);
+        }
         return;
     };
     let Some((target, text)) = address.address() else { return };
-    if tls.is_none() && !target.is_loopback() {
-        let message =
-            format!("`{}.tls` must be written for a peer that is not on loopback", item.path);
-        address.note(
-            Diagnostic::error(Code::FB0103, message)
-                .help("`tls: none` sends charging data in the clear"),
-        );
+    if !written && !target.is_loopback() {
+        tls_unwritten(item, &address);
     }
     match target {
         Host::Name(name) if host.is_none() => config.host = Some(name),
@@ -183,6 +211,12 @@ fn connection(item: &Item<'_>, config: &mut PeerConfig) {
         _ => {}
     }
     config.address = Some(text);
+}
+
+fn tls_unwritten(item: &Item<'_>, at: &Item<'_>) {
+    let message = format!("`{}.tls` must be written for a peer that is not on loopback", item.path);
+    let help = "`tls: none` sends charging data in the clear";
+    at.note(Diagnostic::error(Code::FB0103, message).help(help));
 }
 
 fn applications(list: &Item<'_>) -> Vec<Application> {

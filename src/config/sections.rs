@@ -1,4 +1,4 @@
-//! The sections that stand for themselves: identity, api, admin, diameter, store, trace, log, drain.
+//! The sections that stand for themselves: identity, api, admin, store, trace, log, drain.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -209,22 +209,6 @@ pub(super) fn admin(root: &Item<'_>) -> AdminSettings {
         }
     }
     settings
-}
-
-/// `diameter`: the largest message.
-pub(super) fn diameter(root: &Item<'_>) -> u32 {
-    let default = 1 << 20;
-    let Some(section) = root.get("diameter") else { return default };
-    if !section.keys(&["max_message", "listen", "tls_listen", "allow"]) {
-        return default;
-    }
-    for key in ["listen", "tls_listen", "allow"] {
-        if let Some(item) = section.get(key) {
-            item.unsupported("give every peer an `address`, so that farebox connects to it");
-        }
-    }
-    let bytes = section.get("max_message").and_then(|item| item.size(4096..=(16 << 20) - 4));
-    bytes.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(default)
 }
 
 /// `store`.

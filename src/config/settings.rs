@@ -1,10 +1,12 @@
 //! What the shell needs to know from the configuration, as plain structs with the documented defaults.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+
+use crate::tls::Tls;
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +107,44 @@ impl std::fmt::Debug for AdminSettings {
             .field("operator", &self.operator.is_some())
             .finish()
     }
+}
+
+/// `diameter`.
+#[derive(Clone, Debug)]
+pub struct DiameterSettings {
+    /// Where peers connect to us over TCP.
+    pub listen: Vec<SocketAddr>,
+    /// Where they connect over TLS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// What we show there and whom we believe; also of peers with `tls: require`.
+    pub tls: Option<Tls>,
+    /// Who may connect; `None`: the configured peers, from anywhere.
+    pub allow: Option<Vec<AllowEntry>>,
+    /// Longest message, both ways.
+    pub message_bytes_max: u32,
+}
+
+impl Default for DiameterSettings {
+    fn default() -> DiameterSettings {
+        DiameterSettings {
+            listen: Vec::new(),
+            tls_listen: Vec::new(),
+            tls: None,
+            allow: None,
+            message_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// One entry of `diameter.allow`: all that is given must fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowEntry {
+    /// Address and prefix length.
+    pub network: Option<(IpAddr, u8)>,
+    /// Origin-Host.
+    pub host: Option<String>,
+    /// Origin-Realm.
+    pub realm: Option<String>,
 }
 
 /// `store`.

@@ -141,6 +141,16 @@ impl<'a> Files<'a> {
         }
     }
 
+    /// The text of a file that holds a secret: never remembered; `at` is the place that names it.
+    pub(super) fn secret(&self, path: &Path, at: &Span) -> Option<String> {
+        let read = read_text(path, FILE_BYTES_MAX);
+        read.map_err(|reason| {
+            let message = format!("`{}` cannot be read: {reason}", path.display());
+            self.findings.note(Diagnostic::error(Code::FB0002, message).at(at));
+        })
+        .ok()
+    }
+
     /// Remembers a text that is not a file of its own.
     pub(super) fn remember(&mut self, name: &str, text: &str) {
         self.sources.insert(name.to_owned(), text.to_owned());

@@ -80,11 +80,15 @@ codes! {
     FB0206 Config "not supported by this build" "The key is reserved, or the feature is not compiled in.";
     FB0207 Config "bad address" "An address is `host:port`; a listener is `ip:port`.";
     FB0208 Config "profile is not defined" "A peer names a profile that `profiles:` does not have.";
+    FB0209 Config "certificate or key cannot be used" "The PEM text is not what the key needs, or the private key is another certificate's.";
     // 03xx: mapping warnings.
     FB0311 Config "expression type differs from the AVP type" "The expression yields a value of another type than the AVP; it may fail at run time.";
     // 04xx: configuration warnings.
     FB0410 Config "peer identity is not pinned" "`address` is an IP address and `host` is not given, so any Origin-Host is accepted. Write `host:`.";
     FB0411 Config "peers of one route differ" "The peers of one route differ in profile, overlay or quirks that change the message; a copy keeps the mapping of the first usable peer.";
+    FB0412 Config "certificate ends soon" "Less than 14 days are left, or none. Replace the file and reload: connections that exist go on, new ones use it.";
+    FB0413 Config "certificate does not name this host" "A peer compares the dNSName of our certificate with our Origin-Host, and refuses another name.";
+    FB0414 Config "key has no effect" "Another key would be needed for this one to matter; the message names it.";
     FB0420 Config "accounting application advertised as `auth: 3`" "Rf is `acct: 3`; strict peers answer 5010 NO_COMMON_APPLICATION.";
     FB0421 Config "text looks like a boolean" "YAML 1.2 knows only true and false; yes, no, on and off are text.";
     // 10xx: API.

@@ -14,9 +14,13 @@ mod engine_thread;
 #[cfg(feature = "shell")]
 mod handle;
 #[cfg(feature = "shell")]
+mod peers;
+#[cfg(feature = "shell")]
 mod start;
 
 #[cfg(feature = "shell")]
 pub use handle::{Handle, PeerStanding, Ready, StoredRecord};
+#[cfg(feature = "shell")]
+pub use peers::Connections;
 #[cfg(feature = "shell")]
 pub use start::{Gateway, Parts, StartError, dry_parts, start};

@@ -11,6 +11,7 @@ use super::committer;
 use super::dry_run::DryParts;
 use super::engine_thread::EngineThread;
 use super::handle::{Handle, Message, PeerStanding, Shared};
+use super::peers::{self, Common, Connections, Running};
 use super::step::{Core, Event};
 use crate::charging::engine::{END_TO_END_COUNTER, Engine, Input, Seed};
 use crate::charging::policy::{Policy, Retention};
@@ -25,7 +26,7 @@ use crate::peer::{DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState};
 use crate::store::{Batch, CommitResult, Store};
 use crate::telemetry::log::{Fields, emit};
 use crate::telemetry::{LogEvent, Metrics, SpoolCounts};
-use crate::transport::{self, EventSink, PeerEvent, PeerHandle};
+use crate::transport::{EventSink, PeerEvent};
 
 /// Everything that a gateway is made of.
 pub struct Parts {
@@ -49,6 +50,8 @@ pub struct Parts {
     pub in_progress_max: usize,
     /// Counters of the process.
     pub metrics: Arc<Metrics>,
+    /// TLS and listeners.
+    pub connections: Connections,
 }
 
 /// Why a gateway cannot start.
@@ -64,13 +67,17 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("no thread: {0}")]
     Thread(String),
+    /// A listener for peers cannot be used.
+    #[error("no listener for peers: {0}")]
+    Listen(String),
 }
 
 /// A running gateway.
 pub struct Gateway {
     /// What the API and the console hold.
     pub handle: Handle,
-    peers: Vec<PeerHandle>,
+    running: Running,
+    metrics: Arc<Metrics>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -139,22 +146,16 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
         changed: tokio::sync::Notify::new(),
         notices: tokio::sync::broadcast::Sender::new(NOTICES_MAX),
     });
-    let handles: Vec<PeerHandle> = peers
-        .into_iter()
-        .enumerate()
-        .map(|(index, mut config)| {
-            // The core keeps the rate; counted again a moment later it would refuse at random.
-            config.rate = None;
-            let sink = sink(own.clone(), shared.clone(), metrics.clone());
-            transport::spawn(index, config, identity.clone(), dictionary.clone(), sink)
-        })
-        .collect();
+    let common = Common { identity, dictionary, metrics: metrics.clone() };
+    let running = peers::spawn(peers, parts.connections, &common, || {
+        sink(own.clone(), shared.clone(), metrics.clone())
+    })?;
     let engine = EngineThread {
         core,
         inbox,
         own: own.clone(),
         committer: jobs,
-        peers: handles.clone(),
+        peers: running.peers.clone(),
         metrics: metrics.clone(),
         shared: shared.clone(),
         counts: [SpoolCounts::default(); 2],
@@ -172,7 +173,8 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
             committer::run(store, &job_inbox, &to_engine, &metrics, retention);
         })?,
     ];
-    Ok(Gateway { handle: Handle { engine: own, shared }, peers: handles, threads })
+    let handle = Handle { engine: own, shared };
+    Ok(Gateway { handle, running, metrics: common.metrics, threads })
 }
 
 /// What a dry run needs of a configuration that is not running.
@@ -240,7 +242,10 @@ fn standing(config: &PeerConfig) -> PeerStanding {
         usable: false,
         origin_host: config.host.clone(),
         applications: Vec::new(),
-        reason: "not connected yet".to_owned(),
+        reason: match config.address {
+            Some(_) => "not connected yet".to_owned(),
+            None => "waits for its connection".to_owned(),
+        },
         row: "",
     }
 }
@@ -297,6 +302,12 @@ fn sink(engine: Sender<Message>, shared: Arc<Shared>, metrics: Arc<Metrics>) -> 
 }
 
 impl Gateway {
+    /// Takes the certificates of another configuration for connections made from now on. Returns
+    /// for how many peers.
+    pub fn replace_certificates(&self, config: &Config) -> usize {
+        self.running.certificates.replace(config, &self.metrics)
+    }
+
     /// Drains, says goodbye to every peer (DPR, REBOOTING) and ends the threads.
     ///
     /// Returns how many calls were still in progress when `timeout` had passed.
@@ -307,10 +318,13 @@ impl Gateway {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let left = self.handle.in_progress();
-        for peer in &self.peers {
+        for listener in &self.running.listeners {
+            listener.shutdown(DisconnectCause::Rebooting).await;
+        }
+        for peer in &self.running.peers {
             peer.shutdown(DisconnectCause::Rebooting);
         }
-        for peer in &self.peers {
+        for peer in &self.running.peers {
             let _ = tokio::time::timeout(Duration::from_secs(6), peer.closed()).await;
         }
         let _ = self.handle.engine.send(Message::Stop);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::clock::{self, Now};
 use crate::peer::control_block::{Action, ControlBlock, Input};
@@ -415,7 +415,7 @@ impl<O: Owner> Connection<O> {
                 // Without an address the control block asks for none.
                 let Target { address, host, tls } = self.target.clone();
                 // A little sooner than the machine's own timer, which knows no reason.
-                let limit = Instant::now() + self.limits.connect * 9 / 10;
+                let limit = self.limits.connect * 9 / 10;
                 self.dial = Some(Box::pin(async move {
                     let address = address.unwrap_or_default();
                     tls::dial(&address, tls.as_ref(), host.as_deref(), limit).await

@@ -3,24 +3,26 @@
 //! There is no in-band TLS: a connection is secured before CER and CEA or not at all.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::end::End;
 use super::socket::Socket;
+use crate::clock;
 use crate::tls::Tls;
 
 /// Connects to `address` (`host:port`). With TLS the certificate must be for `host`, if one is
-/// given, and the handshake must be over at `limit`, so that a silent one has a reason of its own.
+/// given, and all must be over within `limit`, so that a silent one has a reason of its own.
 pub(super) async fn dial(
     address: &str,
     tls: Option<&Tls>,
     host: Option<&str>,
-    limit: Instant,
+    limit: Duration,
 ) -> Result<Socket, End> {
+    let begun = clock::now();
     let tcp = TcpStream::connect(address).await.map_err(|error| End::of(&error))?;
     let Some(tls) = tls else { return Ok(Socket::Plain(tcp)) };
     let client = tls.client(host).map_err(|error| End::of(&io::Error::other(error)))?;
@@ -34,7 +36,8 @@ pub(super) async fn dial(
     };
     let _ = tcp.set_nodelay(true);
     let handshake = TlsConnector::from(client).connect(name, tcp);
-    match tokio::time::timeout_at(limit, handshake).await {
+    let left = limit.saturating_sub(clock::now().since(begun));
+    match tokio::time::timeout(left, handshake).await {
         Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(TlsStream::Client(stream)))),
         Ok(Err(error)) => Err(End::of_handshake(&error)),
         Err(_) => Err(End::of_silence()),

@@ -292,14 +292,17 @@ fn every_mistake_is_found_with_its_place() {
         (peer, "cdf-a: {address: \"192.0.2.50:3868\"", Code::FB0103, "\"192.0.2.50:3868\""),
         (peer, "cdf-a: {address: cdf", Code::FB0207, "cdf"),
         (peer, "cdf-a: {address: \"cdf:70000\"", Code::FB0207, "\"cdf:70000\""),
-        (peer, "cdf-a: {host: cdf", Code::FB0206, "{"),
+        (peer, "cdf-a: {host: cdf", Code::FB0103, "{"),
         ("realm: cdf", "watchdog: 5s, realm: cdf", Code::FB0204, "5s"),
         ("realm: cdf", "watchdog: 5, realm: cdf", Code::FB0102, "5"),
         ("realm: cdf", "timeout: 10sec, realm: cdf", Code::FB0102, "10sec"),
         ("realm: cdf", "window: 0, realm: cdf", Code::FB0102, "0"),
         ("realm: cdf", "window: \"500\", realm: cdf", Code::FB0102, "\"500\""),
         ("realm: cdf", "rate: 3000, realm: cdf", Code::FB0102, "3000"),
-        ("realm: cdf", "tls: require, realm: cdf", Code::FB0206, "tls"),
+        ("realm: cdf", "tls: require, realm: cdf", Code::FB0103, "require"),
+        ("realm: cdf", "tls: yes, realm: cdf", Code::FB0102, "yes"),
+        ("realm: cdf", "tls: {ca: gone.pem, cert: a, key: b}, realm: cdf", Code::FB0002, "gone"),
+        ("realm: cdf", "tls: {ca: gone.pem}, realm: cdf", Code::FB0103, "tls"),
         ("realm: cdf", "transport: sctp, realm: cdf", Code::FB0206, "transport"),
         ("realm: cdf", "profile: acme, realm: cdf", Code::FB0208, "acme"),
         ("realm: cdf", "quirks: {t_after_error: yes}, realm: cdf", Code::FB0421, "yes"),
@@ -347,7 +350,12 @@ fn every_mistake_is_found_with_its_place() {
         ("version: 1", "version: 1\nstore: {cluster: {}}", Code::FB0206, "cluster"),
         ("version: 1", "version: 1\nstore: {sync: batch(5)}", Code::FB0102, "batch(5)"),
         ("version: 1", "version: 1\nstore: {max_size: 20GB}", Code::FB0102, "20GB"),
-        ("version: 1", "version: 1\ndiameter: {listen: [0.0.0.0:3868]}", Code::FB0206, "listen"),
+        ("version: 1", "version: 1\ndiameter: {listen: [here]}", Code::FB0207, "here"),
+        ("version: 1", "version: 1\ndiameter: {tls_listen: [0.0.0.0]}", Code::FB0103, "["),
+        ("version: 1", "version: 1\ndiameter: {allow: [{ip: 192.0.2.0/33}]}", Code::FB0102, "192"),
+        ("version: 1", "version: 1\ndiameter: {allow: [{}]}", Code::FB0102, "{"),
+        ("version: 1", "version: 1\ndiameter: {allow: [{host: ocs}]}", Code::FB0203, "ocs"),
+        ("version: 1", "version: 1\ndiameter: {allow: []}", Code::FB0414, "{"),
         ("version: 1", "version: 1\nrating_groups: {chat: -1}", Code::FB0102, "-1"),
         ("version: 1", "version: 1\ntermination: {backup_accounting: no}", Code::FB0421, "no"),
         (
@@ -384,7 +392,7 @@ fn every_mistake_is_found_with_its_place() {
                 && (at.is_empty() || pointed(&report, diagnostic).starts_with(at))
         });
         assert!(found, "{to}: {code} at {at:?} expected\n{}", report.human(false));
-        let warning = matches!(code, Code::FB0420);
+        let warning = matches!(code, Code::FB0414 | Code::FB0420);
         assert_eq!(report.errors() == 0, warning, "{to}\n{}", report.human(false));
     }
 }

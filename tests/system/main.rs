@@ -1,6 +1,7 @@
 //! The whole thing over real sockets, files and processes.
 
 mod api;
+mod certificates;
 mod cli;
 mod config;
 mod console;

@@ -1,10 +1,7 @@
 //! TLS between peers, over real sockets: whose certificate opens a connection, and whose does not.
 
 use farebox::tls::{Credentials, Pem, Tls};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
-};
+use rcgen::{SerialNumber, date_time_ymd};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
@@ -14,62 +11,8 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use super::*;
+use crate::certificates::{Authority, Issued};
 use farebox::transport::spawn_tls;
-
-/// Who issues certificates.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-/// A certificate and its key, as PEM.
-#[derive(Clone)]
-struct Issued {
-    cert: String,
-    key: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().expect("a key");
-        Authority { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
-    }
-
-    fn issue(&self, name: &str) -> Issued {
-        self.issue_with(&[name], |_| {})
-    }
-
-    fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names");
-        change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Issued { cert: cert.pem(), key: key.serialize_pem() }
-    }
-
-    /// A list on which the certificate of this serial number stands.
-    fn revoke(&self, serial: u64) -> String {
-        let revoked = RevokedCertParams {
-            serial_number: SerialNumber::from(serial),
-            revocation_time: date_time_ymd(2025, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2025, 1, 1),
-            next_update: date_time_ymd(2125, 1, 1),
-            crl_number: SerialNumber::from(1u64),
-            issuing_distribution_point: None,
-            revoked_certs: vec![revoked],
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        list.signed_by(&self.issuer).expect("a list").pem().expect("PEM")
-    }
-}
 
 fn pem(name: &str, text: &str) -> Pem {
     Pem { name: name.to_owned(), text: text.to_owned() }
@@ -77,7 +20,7 @@ fn pem(name: &str, text: &str) -> Pem {
 
 fn credentials(trusted: &Authority, own: &Issued) -> Credentials {
     Credentials {
-        ca: pem("ca.pem", &trusted.issuer.pem()),
+        ca: pem("ca.pem", &trusted.pem()),
         cert: pem("cert.pem", &own.cert),
         key: pem("key.pem", &own.key),
         crl: None,
@@ -85,7 +28,7 @@ fn credentials(trusted: &Authority, own: &Issued) -> Credentials {
     }
 }
 
-fn tls(trusted: &Authority, own: &Issued) -> Tls {
+pub(super) fn tls(trusted: &Authority, own: &Issued) -> Tls {
     Tls::new(&credentials(trusted, own)).expect("usable")
 }
 
@@ -117,9 +60,20 @@ async fn raw(
     own: Option<&Issued>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let host = ServerName::try_from("ocs.example").expect("a name");
+    raw_to(address, trusted, own, versions, host).await
+}
+
+async fn raw_to(
+    address: &str,
+    trusted: &Authority,
+    own: Option<&Issued>,
+    versions: &[&'static SupportedProtocolVersion],
+    host: ServerName<'static>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     use tokio_rustls::rustls::pki_types::{PrivateKeyDer, pem::PemObject};
     let mut roots = RootCertStore::empty();
-    roots.add(trusted.issuer.der().clone()).expect("a root");
+    roots.add(trusted.der()).expect("a root");
     let provider = Arc::new(default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     let builder = ClientConfig::builder_with_provider(provider)
@@ -136,8 +90,19 @@ async fn raw(
         }
     };
     let socket = TcpStream::connect(address).await.expect("connected");
-    let name = ServerName::try_from("ocs.example").expect("a name");
-    TlsConnector::from(Arc::new(client)).connect(name, socket).await
+    TlsConnector::from(Arc::new(client)).connect(host, socket).await
+}
+
+/// The certificate that is shown to whoever connects.
+pub(super) async fn certificate_of(
+    address: &str,
+    trusted: &Authority,
+    own: &Issued,
+) -> farebox::tls::Certificate {
+    let host = ServerName::try_from("cg.example").expect("a name");
+    let stream = raw_to(address, trusted, Some(own), &[&TLS13], host).await.expect("open");
+    let shown = stream.get_ref().1.peer_certificates().expect("shown");
+    farebox::tls::Certificate::read(&shown[0]).expect("a certificate")
 }
 
 fn refused(fact: &Fact) -> Option<&str> {
@@ -401,7 +366,7 @@ async fn sec_02_a_peer_with_a_ca_of_its_own_is_held_to_it() {
     let mut client = Client::start_tls(config, tls(&theirs, &ca.issue("cg.example")), us());
     let handle = client.handle.clone();
     let mut listening = credentials(&ca, &ca.issue("cg.example"));
-    listening.ca.text.push_str(&theirs.issuer.pem());
+    listening.ca.text.push_str(&theirs.pem());
     let change = |config: &mut ServerConfig| {
         config.identity = us();
         config.tls = Some(Tls::new(&listening).expect("usable"));
@@ -422,7 +387,7 @@ async fn sec_02_a_peer_with_a_ca_of_its_own_is_held_to_it() {
 }
 
 /// The other end of a connection to our own listener: a node called `ocs.example`.
-fn dialling_us(address: &str, tls: Tls) -> Client {
+pub(super) fn dialling_us(address: &str, tls: Tls) -> Client {
     let mut config = config(address);
     config.host = Some("cg.example".to_owned());
     Client::start_tls(config, tls, them())

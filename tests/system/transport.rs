@@ -19,6 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+#[path = "peers.rs"]
+mod peers;
 #[path = "tls.rs"]
 mod tls;
 
@@ -93,11 +95,15 @@ struct Client {
 
 impl Client {
     fn start(config: PeerConfig) -> Client {
+        Client::start_as(config, us())
+    }
+
+    fn start_as(config: PeerConfig, identity: LocalIdentity) -> Client {
         let (told, events) = mpsc::unbounded_channel();
         let sink: EventSink = Arc::new(move |event| {
             let _ = told.send(event);
         });
-        Client { handle: spawn(0, config, us(), dictionary(), sink), events }
+        Client { handle: spawn(0, config, identity, dictionary(), sink), events }
     }
 
     /// Waits for the first event that `pick` takes; others are passed over.
