@@ -206,6 +206,7 @@ impl Engine {
             durable: None,
             stored: false,
             backoff: 0,
+            copies_made: 0,
         };
         change.slot.session.records.push(Brief {
             id,

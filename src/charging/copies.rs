@@ -97,6 +97,7 @@ impl Engine {
         let Some(record) = self.records.get_mut(&id) else { return };
         record.copies.push(Copy { peer, outstanding: true });
         record.attempts += 1;
+        record.copies_made += 1;
         record.sent_at = Some(now);
         record.parked = false;
         record.unmarking = false;
@@ -104,7 +105,7 @@ impl Engine {
             record.domain = Some(domain);
         }
         let (copy, route, command, owner, attempts) = (
-            u32::try_from(record.copies.len()).unwrap_or(u32::MAX),
+            record.copies_made,
             record.route,
             record.command,
             record.owner.clone(),
@@ -171,7 +172,7 @@ impl Engine {
     /// The connection of a copy ended.
     pub(super) fn lost(&mut self, change: &mut Change, id: RecordId, peer: usize, sent: bool) {
         let Some(record) = self.records.get_mut(&id) else { return };
-        if !record.end_copy(peer) {
+        if !(if sent { record.end_copy(peer) } else { record.take_back(peer) }) {
             return;
         }
         record.unanswered |= sent;
@@ -191,10 +192,9 @@ impl Engine {
     /// The peer had no room for the copy: it never left, and looks for a place again.
     pub(super) fn refused(&mut self, change: &mut Change, id: RecordId, peer: usize) {
         let Some(record) = self.records.get_mut(&id) else { return };
-        if !record.end_copy(peer) {
+        if !record.take_back(peer) {
             return;
         }
-        record.attempts = record.attempts.saturating_sub(1);
         let attempts = record.attempts;
         let (waiting, in_flight) = (record.state == RecordState::Waiting, record.in_flight());
         if let Some(brief) = change.slot.session.brief_mut(id) {
@@ -236,7 +236,12 @@ impl Engine {
             return;
         }
         let (command, expired, in_flight) = (record.command, record.expired, record.in_flight());
+        // An earlier copy may have been served: that it cannot be sent now does not undo it.
+        let maybe_served = record.unanswered || record.recovered;
         match command {
+            Command::CcrInitial if record.recovered && record.copies.is_empty() => {
+                self.park(change, id);
+            }
             Command::CcrInitial => {
                 let event = if expired > 0 { Event::TxExpired } else { Event::CannotSend };
                 self.leg_event(change, id, event, None);
@@ -247,11 +252,10 @@ impl Engine {
                 self.park(change, id);
             }
             Command::CcrUpdate | Command::CcrTermination => {
-                if !in_flight {
-                    let event = if expired > 0 { Event::TxExpired } else { Event::CannotSend };
-                    self.leg_event(change, id, event, None);
-                } else if expired > 0 {
+                if expired > 0 || (maybe_served && !in_flight) {
                     self.leg_event(change, id, Event::TxExpired, None);
+                } else if !in_flight {
+                    self.leg_event(change, id, Event::CannotSend, None);
                 }
                 self.park(change, id);
             }
@@ -269,7 +273,7 @@ impl Engine {
             return;
         }
         record.parked = true;
-        let never = record.copies.is_empty() && record.attempts == 0;
+        let never = record.copies.is_empty();
         let all_errors = !record.copies.is_empty()
             && !record.in_flight()
             && !record.unanswered
@@ -303,7 +307,7 @@ impl Engine {
     pub(super) fn tx_expired(&mut self, change: &mut Change, id: RecordId, copy: u32) {
         let ccfh = self.ccfh(&change.slot.session);
         let Some(record) = self.records.get_mut(&id) else { return };
-        let newest = u32::try_from(record.copies.len()).unwrap_or(u32::MAX) == copy;
+        let newest = record.copies_made == copy && !record.copies.is_empty();
         if record.state != RecordState::Waiting || !newest {
             return;
         }
@@ -341,12 +345,14 @@ impl Engine {
                     self.next_copy(change, id, "timeout");
                 }
             }
-            Command::CcrEvent if first => change.effects.push(Effect::Send(id, "copy")),
+            Command::CcrEvent if first => self.next_copy(change, id, "copy"),
             Command::CcrEvent => {
                 self.event_event(change, id, Event::TxExpired, None);
                 self.park(change, id);
             }
-            _ => change.effects.push(Effect::Send(id, "copy")),
+            // A copy that an error answered waits for its own time.
+            _ if silent.is_none() => {}
+            _ => self.next_copy(change, id, "copy"),
         }
     }
 

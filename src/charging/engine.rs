@@ -539,7 +539,13 @@ impl Engine {
             *host = origin_host;
         }
         if opened {
-            let parked: Vec<RecordId> = self.parked.iter().copied().collect();
+            // Only what its route leads there: a request for which still no peer is open would be
+            // given up, although a copy of before the restart may have been served.
+            let leads_there = |id: &RecordId| {
+                let route = self.records.get(id).and_then(|r| self.policy.routes.get(r.route));
+                route.is_some_and(|route| route.peers.contains(&peer))
+            };
+            let parked: Vec<RecordId> = self.parked.iter().copied().filter(leads_there).collect();
             for id in parked {
                 self.for_record_id(id, Work::Retry(id));
             }

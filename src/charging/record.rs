@@ -219,6 +219,9 @@ pub struct Record {
     /// Failed tries since the last success, for the back-off of ACRs.
     #[cbor(skip)]
     pub backoff: u32,
+    /// Copies of this life, those that never left included: names the Tx of each.
+    #[cbor(skip)]
+    pub copies_made: u32,
 }
 
 impl Record {
@@ -236,6 +239,15 @@ impl Record {
             }
             None => false,
         }
+    }
+
+    /// Forgets the newest outstanding copy at `peer`: it never left.
+    pub fn take_back(&mut self, peer: usize) -> bool {
+        let newest = self.copies.iter().rposition(|copy| copy.peer == peer && copy.outstanding);
+        let Some(newest) = newest else { return false };
+        self.copies.remove(newest);
+        self.attempts = self.attempts.saturating_sub(1);
+        true
     }
 }
 

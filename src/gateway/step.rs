@@ -317,7 +317,11 @@ impl Core {
                         out.push(Effect::Lookup { lookup, key, session });
                     }
                     Action::Submit(submission) => {
-                        self.submit(&submission, now, wall, out);
+                        // What followed in the same step may have rewritten or settled it.
+                        let Submission { token, reason, .. } = submission;
+                        if let Some(submission) = self.engine.submission(token, reason) {
+                            self.submit(&submission, now, wall, out);
+                        }
                     }
                     Action::Reply { caller, reply } => out.push(Effect::Reply { caller, reply }),
                     Action::Show { caller, view } => out.push(Effect::Show { caller, view }),

@@ -20,7 +20,7 @@ use farebox::gateway::step::{Core, Effect, Event, Outgoing};
 use farebox::mapping::{Interface as MappingInterface, Mapping};
 use farebox::peer::routing::{Interface as RouteInterface, Route, RoutePolicy, Routes, Sticky};
 use farebox::store::memory::MemoryStore;
-use farebox::store::{CommitResult, Interface, Store};
+use farebox::store::{Batch, CommitResult, Interface, Store};
 
 pub(crate) const OCS_A: usize = 0;
 pub(crate) const OCS_B: usize = 1;
@@ -73,6 +73,8 @@ pub(crate) struct World {
     pub(crate) responses: BTreeMap<RequestId, Bytes>,
     pub(crate) notices: Vec<Notice>,
     requests: u64,
+    /// `Some`: commits wait here until [`World::flush`], as behind a slow disk.
+    held: Option<Vec<(u64, Batch)>>,
     seed: u64,
 }
 
@@ -208,6 +210,7 @@ impl World {
             responses: BTreeMap::new(),
             notices: Vec::new(),
             requests: 0,
+            held: None,
             seed: 1,
         }
     }
@@ -249,6 +252,10 @@ impl World {
         let mut queue = VecDeque::from(effects);
         while let Some(effect) = queue.pop_front() {
             let event = match effect {
+                Effect::Persist { batch, rows } if self.held.is_some() => {
+                    self.held.iter_mut().for_each(|held| held.push((batch, rows.clone())));
+                    continue;
+                }
                 Effect::Persist { batch, rows } => {
                     let result = match self.fail_next.take() {
                         Some(failure) => failure,
@@ -290,6 +297,19 @@ impl World {
             let mut more = Vec::new();
             self.core.step(event, self.now, self.wall, &mut more);
             queue.extend(more);
+        }
+    }
+
+    /// Commits take their time from now on.
+    pub(crate) fn hold(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    /// What is held is durable, and commits are quick again.
+    pub(crate) fn flush(&mut self) {
+        for (batch, rows) in self.held.take().unwrap_or_default() {
+            let result = self.store.commit(&[rows]).pop().expect("one result");
+            self.step(Event::Engine(Input::Committed { batch, result }));
         }
     }
 
@@ -503,6 +523,17 @@ impl World {
                 self.sent[index].answered = true;
                 let token = self.sent[index].token;
                 self.step(Event::Engine(Input::Lost { token, peer, sent: true }));
+            }
+        }
+    }
+
+    /// Every unanswered copy of an interface is handed back: the peer's window is full.
+    pub(crate) fn refuse(&mut self, interface: Interface) {
+        for index in 0..self.sent.len() {
+            let sent = self.sent[index].clone();
+            if !sent.answered && sent.command.interface() == interface {
+                self.sent[index].answered = true;
+                self.step(Event::Refused { token: sent.token, peer: sent.peer });
             }
         }
     }

@@ -8,6 +8,7 @@ mod capabilities;
 mod charging;
 mod codec;
 mod control_block;
+mod crash;
 mod dictionary;
 mod differential;
 mod docs;
