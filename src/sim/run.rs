@@ -218,6 +218,11 @@ macro_rules! common {
                 self.shared.server().counts().clone()
             }
 
+            /// Requests with T; lost ones are counted too.
+            pub fn retransmissions(&self) -> u64 {
+                self.shared.server().retransmissions()
+            }
+
             /// Open connections.
             pub fn connections(&self) -> usize {
                 self.shared.connections().len()

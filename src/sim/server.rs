@@ -201,6 +201,7 @@ pub struct Server {
     me: Identity,
     faults: Faults,
     counts: BTreeMap<&'static str, u64>,
+    retransmissions: u64,
     /// Answers that wait for the next one of their connection.
     held: BTreeMap<u64, Bytes>,
     peer_answers: VecDeque<PeerAnswer>,
@@ -218,6 +219,7 @@ impl Server {
             me,
             faults: Faults::default(),
             counts: BTreeMap::new(),
+            retransmissions: 0,
             held: BTreeMap::new(),
             peer_answers: VecDeque::new(),
             // Apart from the ids of the connection's own DWR and DPR.
@@ -240,6 +242,11 @@ impl Server {
     /// Requests by command name: `CCR-I`, `ACR-STOP`; copies and lost ones are counted too.
     pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
         &self.counts
+    }
+
+    /// Requests with T; lost ones are counted too.
+    pub fn retransmissions(&self) -> u64 {
+        self.retransmissions
     }
 
     /// Answers to RAR and ASR, oldest first.
@@ -313,6 +320,7 @@ impl Server {
             return vec![Act::Send { after: Duration::ZERO, bytes }];
         };
         *self.counts.entry(name).or_default() += 1;
+        self.retransmissions += u64::from(message.header.flags.is_retransmit());
         let subscriptions: Vec<String> =
             all_subscriptions(&message).into_iter().map(|(_, data)| data).collect();
         let session = message.text(id::SESSION_ID).unwrap_or("");
