@@ -85,6 +85,9 @@ pub(crate) enum Command {
     Config(Config),
     /// Ask a running gateway how it is
     Status(Status),
+    /// Put the promise to the test with kill -9
+    #[command(subcommand, hide = true)]
+    Proof(Proof),
     /// Print the version
     Version(Version),
 }
@@ -384,6 +387,46 @@ pub(crate) struct Status {
     /// Only whether the process is alive: 0 or 69, for a container's health check
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+/// `farebox proof`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Proof {
+    /// Kill the gateway under load, again and again; 3 if a charge is lost or doubled
+    Kill9(Kill9),
+    /// Judge the books of an earlier proof
+    Check(ProofCheck),
+}
+
+/// `farebox proof kill9`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Kill9 {
+    /// How often the gateway is killed under load
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub(crate) rounds: u32,
+    /// Seed of load and kills; by default the time
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// CPM servers that send triggers at the same time
+    #[arg(long, value_name = "N", default_value = "48")]
+    pub(crate) players: u32,
+    /// Keep the books and the log in this new folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `farebox proof check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProofCheck {
+    /// The folder of the proof
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `farebox version`.

@@ -30,6 +30,8 @@ pub(crate) struct Answer {
     pub(crate) json: serde_json::Value,
     /// The body as text.
     pub(crate) text: String,
+    /// `Idempotency-Replayed: true`: the answer of an earlier try.
+    pub(crate) replayed: bool,
 }
 
 impl Http {
@@ -62,6 +64,24 @@ impl Http {
         self.send(request).await
     }
 
+    /// POST a JSON text, under an Idempotency-Key if there is one.
+    ///
+    /// # Errors
+    /// No connection, or no answer in time: 69.
+    pub(crate) async fn post_keyed(
+        &self,
+        path: &str,
+        body: &str,
+        key: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut request = Request::post(format!("{}{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.send(request.body(Body::from(body.to_owned()))).await
+    }
+
     /// Any method with a text as its body.
     ///
     /// # Errors
@@ -88,17 +108,19 @@ impl Http {
             let response =
                 self.client.request(request).await.map_err(|error| root_cause(&error))?;
             let status = response.status().as_u16();
+            let replayed =
+                response.headers().get("idempotency-replayed").is_some_and(|value| value == "true");
             let body = to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX)
                 .await
                 .map_err(|error| error.to_string())?;
-            Ok::<_, String>((status, body))
+            Ok::<_, String>((status, replayed, body))
         };
-        let (status, body) = tokio::time::timeout(self.timeout, exchange)
+        let (status, replayed, body) = tokio::time::timeout(self.timeout, exchange)
             .await
             .map_err(|_| unreachable(format!("no answer in {} s", self.timeout.as_secs())))?
             .map_err(unreachable)?;
         let json = serde_json::from_slice(&body).unwrap_or(serde_json::Value::Null);
-        Ok(Answer { status, json, text: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Answer { status, json, text: String::from_utf8_lossy(&body).into_owned(), replayed })
     }
 }
 

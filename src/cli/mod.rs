@@ -20,6 +20,12 @@ mod http;
 mod instance;
 mod message_json;
 mod ports;
+mod proof;
+mod proof_books;
+mod proof_check;
+mod proof_gateway;
+mod proof_kill9;
+mod proof_load;
 mod run;
 mod sim;
 mod status;
@@ -62,6 +68,7 @@ fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
         Command::Dict(Dict::Show(args)) => dict::show(args, terminal),
         Command::Encode(args) => encode::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
+        Command::Proof(proof) => proof::run(proof, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Sim(args) => sim::run(args, terminal),
         Command::Status(args) => status::run(args, terminal),

@@ -1,0 +1,14 @@
+//! `farebox proof`: the promise put to the test, on this machine, with simulators only.
+
+use super::args::Proof;
+use super::exit::Outcome;
+use super::proof_kill9;
+use super::terminal::Terminal;
+
+/// Runs one proof.
+pub(crate) fn run(proof: &Proof, terminal: &mut Terminal) -> Outcome {
+    match proof {
+        Proof::Kill9(args) => proof_kill9::run(args, terminal),
+        Proof::Check(args) => proof_kill9::check(args, terminal),
+    }
+}
