@@ -147,7 +147,6 @@ impl Engine {
             return;
         }
         record.end_copy(peer);
-        record.backoff = 0;
         let (command, attempts) = (record.command, record.attempts);
         let name = self.policy.peers.get(peer).map(|profile| profile.name.clone());
         let session = &mut change.slot.session;
@@ -314,6 +313,9 @@ impl Engine {
         let silent = record.copies.last().filter(|copy| copy.outstanding).map(|copy| copy.peer);
         if record.in_flight() {
             record.unanswered = true;
+        } else if record.command.interface() == Interface::Ch1 {
+            // Its last copy was answered with an error: it is left alone for its delay (`park`).
+            return;
         }
         record.expired += 1;
         let first = record.expired == 1;

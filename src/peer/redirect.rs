@@ -5,6 +5,7 @@
 //! (SEC-07), so a name that is none of theirs never gets in here.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Now;
@@ -145,6 +146,8 @@ enum Key {
 #[derive(Clone, Debug, Default)]
 pub struct Redirects {
     routes: BTreeMap<Key, (usize, Now)>,
+    /// The same routes by the time at which they end.
+    ends: BTreeSet<(Now, Key)>,
 }
 
 impl Redirects {
@@ -179,25 +182,28 @@ impl Redirects {
             Usage::AllApplication => Key::Application(traits.application),
             Usage::AllHost => Key::Host(from),
         };
-        if self.routes.len() >= ENTRIES_MAX && !self.routes.contains_key(&key) {
-            self.routes.retain(|_, (_, until)| now < *until);
-            if self.routes.len() >= ENTRIES_MAX {
-                let first = self.routes.iter().min_by_key(|(_, (_, until))| *until);
-                let first = first.map(|(key, _)| key.clone());
-                first.map(|key| self.routes.remove(&key));
+        let until = now + time;
+        if let Some((_, before)) = self.routes.insert(key.clone(), (to, until)) {
+            self.ends.remove(&(before, key.clone()));
+        }
+        self.ends.insert((until, key));
+        while let Some((end, _)) = self.ends.first()
+            && (*end <= now || self.ends.len() > ENTRIES_MAX)
+        {
+            if let Some((_, key)) = self.ends.pop_first() {
+                self.routes.remove(&key);
             }
         }
-        self.routes.insert(key, (to, now + time));
     }
 
     /// Where the session of a request was redirected to.
-    pub fn of_session(&mut self, traits: &Traits, now: Now) -> Option<usize> {
+    pub fn of_session(&self, traits: &Traits, now: Now) -> Option<usize> {
         self.find(&Key::Session(traits.session_id.clone()), now)
     }
 
     /// Where requests like this one were redirected to, by the order of precedence; not asked:
     /// [`Redirects::of_session`] and [`Redirects::of_host`].
-    pub fn of_request(&mut self, traits: &Traits, now: Now) -> Option<usize> {
+    pub fn of_request(&self, traits: &Traits, now: Now) -> Option<usize> {
         let keys = [
             traits.user.clone().map(Key::User),
             Some(Key::RealmAndApplication(traits.realm.clone(), traits.application)),
@@ -208,21 +214,19 @@ impl Redirects {
     }
 
     /// Where the peer that would get a request redirects everything to.
-    pub fn of_host(&mut self, peer: usize, now: Now) -> Option<usize> {
+    pub fn of_host(&self, peer: usize, now: Now) -> Option<usize> {
         self.find(&Key::Host(peer), now)
     }
 
     /// A peer is not reachable any more: what leads to it is forgotten (RFC 6733, 6.14).
     pub fn forget(&mut self, peer: usize) {
         self.routes.retain(|_, (to, _)| *to != peer);
+        let routes = &self.routes;
+        self.ends.retain(|(_, key)| routes.contains_key(key));
     }
 
-    fn find(&mut self, key: &Key, now: Now) -> Option<usize> {
+    fn find(&self, key: &Key, now: Now) -> Option<usize> {
         let (to, until) = self.routes.get(key).copied()?;
-        if now < until {
-            return Some(to);
-        }
-        self.routes.remove(key);
-        None
+        (now < until).then_some(to)
     }
 }

@@ -19,6 +19,7 @@ use farebox::diameter::{Avp, AvpList, Dictionary, Limits, Message, decode, id};
 use farebox::gateway::step::{Core, Effect, Event, Outgoing};
 use farebox::mapping::{Interface as MappingInterface, Mapping};
 use farebox::peer::routing::{Interface as RouteInterface, Route, RoutePolicy, Routes, Sticky};
+use farebox::peer::{Fact as PeerFact, PeerConfig};
 use farebox::store::memory::MemoryStore;
 use farebox::store::{Batch, CommitResult, Interface, Store};
 
@@ -72,6 +73,9 @@ pub(crate) struct World {
     pub(crate) fail_next: Option<CommitResult>,
     pub(crate) responses: BTreeMap<RequestId, Bytes>,
     pub(crate) notices: Vec<Notice>,
+    pub(crate) peer_facts: Vec<(usize, PeerFact)>,
+    routes: Routes,
+    peers: Vec<PeerConfig>,
     requests: u64,
     /// `Some`: commits wait here until [`World::flush`], as behind a slow disk.
     held: Option<Vec<(u64, Batch)>>,
@@ -162,7 +166,16 @@ fn routes(policy: &Policy) -> Routes {
     }
 }
 
-fn core(policy: &Policy, seed: u64) -> Core {
+/// The peers' limits as a configuration without them has them.
+fn peers(policy: &Policy) -> Vec<PeerConfig> {
+    let config = |peer: &PeerProfile| PeerConfig {
+        timeout: peer.timeout,
+        ..PeerConfig::new(&peer.name, None, &peer.realm)
+    };
+    policy.peers.iter().map(config).collect()
+}
+
+fn core(policy: &Policy, routes: &Routes, peers: &[PeerConfig], seed: u64) -> Core {
     let mappings = BTreeMap::from([
         ("ch1".to_owned(), Mapping::default_of(MappingInterface::Ch1).clone()),
         ("ch2".to_owned(), Mapping::default_of(MappingInterface::Ch2).clone()),
@@ -177,7 +190,9 @@ fn core(policy: &Policy, seed: u64) -> Core {
         session_high: 1_765_531_200 + u32::try_from(seed).unwrap_or(0),
         origin_state_id: 1_765_531_200,
     };
-    Core::new(Engine::new(Arc::new(policy.clone()), library, seed), routes(policy))
+    let mut core = Core::new(Engine::new(Arc::new(policy.clone()), library, seed), routes.clone());
+    core.configure(peers);
+    core
 }
 
 impl World {
@@ -187,7 +202,17 @@ impl World {
     }
 
     pub(crate) fn with(policy: Policy) -> World {
+        World::limited(policy, |_, _| {})
+    }
+
+    /// Every peer open, with other routes or limits.
+    pub(crate) fn limited(
+        policy: Policy,
+        change: impl FnOnce(&mut Routes, &mut Vec<PeerConfig>),
+    ) -> World {
         let mut world = World::closed(policy);
+        change(&mut world.routes, &mut world.peers);
+        world.core = core(&world.policy, &world.routes, &world.peers, world.seed);
         for peer in [OCS_A, OCS_B, CDF_A, CDF_B] {
             world.peer(peer, true);
         }
@@ -196,8 +221,12 @@ impl World {
 
     /// No peer open.
     pub(crate) fn closed(policy: Policy) -> World {
+        let (routes, peers) = (routes(&policy), peers(&policy));
         World {
-            core: core(&policy, 1),
+            core: core(&policy, &routes, &peers, 1),
+            routes,
+            peers,
+            peer_facts: Vec::new(),
             store: MemoryStore::default(),
             policy,
             now: Now::ZERO,
@@ -220,7 +249,7 @@ impl World {
         self.seed += 1;
         // Counters begin anew with the process.
         self.facts.retain(|fact| !matches!(fact, Fact::Record { .. }));
-        self.core = core(&self.policy, self.seed);
+        self.core = core(&self.policy, &self.routes, &self.peers, self.seed);
         let found = self.store.recover().expect("the store is readable");
         let mut effects = Vec::new();
         self.core.recover(&found, self.now, self.wall, &mut effects);
@@ -277,6 +306,10 @@ impl World {
                 Effect::Reply { caller, reply } => {
                     let earlier = self.replies.insert(caller, reply);
                     assert!(earlier.is_none(), "a caller is answered once");
+                    continue;
+                }
+                Effect::Peer { peer, fact } => {
+                    self.peer_facts.push((peer, fact));
                     continue;
                 }
                 Effect::Fact(fact) => {
