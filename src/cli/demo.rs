@@ -8,6 +8,7 @@ use super::demo_flow::MESSAGES;
 use super::demo_report::Played;
 use super::demo_stage::{SUBSCRIBER, Stage};
 use super::exit::{Exit, Outcome};
+use super::signals::Signals;
 use super::terminal::{BOLD, GREEN, RED, RESET, Terminal};
 use crate::clock;
 
@@ -15,15 +16,19 @@ use crate::clock;
 pub(crate) fn run(args: &Demo, terminal: &mut Terminal) -> Outcome {
     let runtime = super::runtime()?;
     runtime.block_on(async {
+        let mut signals = Signals::catch()?;
         let began = clock::now();
         let stage = Stage::start(terminal).await?;
-        let exit = show(args, &stage, began, terminal).await;
-        if exit.is_ok() && !args.once {
+        let exit = tokio::select! {
+            exit = show(args, &stage, began, terminal) => Some(exit),
+            () = signals.stop() => None,
+        };
+        if !args.once && matches!(exit, Some(Ok(_))) {
             hints(&stage, terminal);
-            super::until_stopped().await;
+            signals.stop().await;
         }
         stage.stop().await;
-        exit
+        exit.unwrap_or(Ok(Exit::Interrupted))
     })
 }
 

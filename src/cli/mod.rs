@@ -27,6 +27,7 @@ mod proof_gateway;
 mod proof_kill9;
 mod proof_load;
 mod run;
+mod signals;
 mod sim;
 mod status;
 mod terminal;
@@ -83,22 +84,4 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .worker_threads(2)
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("the runtime did not start: {error}")))
-}
-
-/// Until SIGINT or SIGTERM.
-async fn until_stopped() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    // Without a handler the default action ends the process, which is what was asked for.
-    let _ = interrupt.await;
 }

@@ -4,10 +4,12 @@ use super::args::{LogFormat, Run};
 use super::config;
 use super::exit::{Exit, Failure, Outcome};
 use super::instance::Instance;
+use super::signals::{Asked, Signals};
 use super::terminal::Terminal;
 use crate::telemetry::{LogEvent, log};
 
-/// Runs until SIGINT or SIGTERM, then drains; a second signal ends at once.
+/// Runs until SIGINT or SIGTERM, then drains; a second one ends at once. SIGHUP reads the
+/// certificates anew.
 pub(crate) fn run(args: &Run, terminal: &mut Terminal) -> Outcome {
     let config = config::read(&args.source, terminal)?;
     let format = match args.log_format {
@@ -27,6 +29,7 @@ pub(crate) fn run(args: &Run, terminal: &mut Terminal) -> Outcome {
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("no runtime: {error}")))?;
     runtime.block_on(async {
+        let mut signals = Signals::catch()?;
         let instance = Instance::start(config).await?;
         terminal.note(format!("api      http://{}", instance.api));
         terminal.note(format!("console  http://{}", instance.admin));
@@ -34,7 +37,9 @@ pub(crate) fn run(args: &Run, terminal: &mut Terminal) -> Outcome {
             let over = if *tls { "tls" } else { "tcp" };
             terminal.note(format!("diameter {over} {address}"));
         }
-        serve(args, &instance, terminal).await;
+        while signals.next().await == Asked::Reload {
+            reload(args, &instance, terminal);
+        }
         terminal.note("draining; a second signal ends at once");
         tokio::select! {
             left = instance.stop() => match left {
@@ -44,24 +49,12 @@ pub(crate) fn run(args: &Run, terminal: &mut Terminal) -> Outcome {
                     Err(Failure::new(Exit::TryAgain, message))
                 }
             },
-            () = super::until_stopped() => Ok(Exit::Interrupted),
+            () = signals.stop() => Ok(Exit::Interrupted),
         }
     })
 }
 
-/// Until it is told to stop. SIGHUP reads the certificates anew.
-async fn serve(args: &Run, instance: &Instance, terminal: &mut Terminal) {
-    let mut stopped = std::pin::pin!(super::until_stopped());
-    let mut hang_up = HangUp::new();
-    loop {
-        tokio::select! {
-            () = &mut stopped => return,
-            () = hang_up.next() => reload(args, instance, terminal),
-        }
-    }
-}
-
-/// A configuration that has errors changes nothing.
+/// Reads the certificates anew; a configuration that has errors changes nothing.
 fn reload(args: &Run, instance: &Instance, terminal: &mut Terminal) {
     match config::read(&args.source, terminal) {
         Ok(config) => {
@@ -74,30 +67,5 @@ fn reload(args: &Run, instance: &Instance, terminal: &mut Terminal) {
             let words = failure.message;
             log::emit(LogEvent::ConfigRejected, log::Fields::default(), &words);
         }
-    }
-}
-
-/// SIGHUP, where there is such a thing.
-struct HangUp {
-    #[cfg(unix)]
-    signal: Option<tokio::signal::unix::Signal>,
-}
-
-impl HangUp {
-    fn new() -> HangUp {
-        HangUp {
-            #[cfg(unix)]
-            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
-        }
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(signal) = &mut self.signal
-            && signal.recv().await.is_some()
-        {
-            return;
-        }
-        std::future::pending().await
     }
 }

@@ -10,6 +10,7 @@ use super::args::{Sim, SimAccount, SimCdf, SimControl, SimFault, SimOcs, SimServ
 use super::exit::{Exit, Failure, Outcome};
 use super::http::Http;
 use super::ports;
+use super::signals::Signals;
 use super::terminal::Terminal;
 use crate::diagnostic::Code;
 use crate::diagnostic::render::{Sources, render};
@@ -24,16 +25,17 @@ use crate::sim::scenario::{Role, Scenario, ServerSpec};
 pub(crate) fn run(sim: &Sim, terminal: &mut Terminal) -> Outcome {
     let runtime = super::runtime()?;
     runtime.block_on(async {
+        let mut signals = Signals::catch()?;
         match sim {
-            Sim::Ocs(args) => ocs(args, terminal).await,
-            Sim::Cdf(args) => cdf(args, terminal).await,
+            Sim::Ocs(args) => ocs(args, &mut signals, terminal).await,
+            Sim::Cdf(args) => cdf(args, &mut signals, terminal).await,
             Sim::Account(args) => account(args, terminal).await,
             Sim::Fault(args) => fault(args, terminal).await,
         }
     })
 }
 
-async fn ocs(args: &SimOcs, terminal: &mut Terminal) -> Outcome {
+async fn ocs(args: &SimOcs, signals: &mut Signals, terminal: &mut Terminal) -> Outcome {
     let servers = match &args.server.scenario {
         Some(path) => from_scenario(path, |spec| matches!(spec.role, Role::Ocs { .. })).await?,
         None => {
@@ -45,10 +47,10 @@ async fn ocs(args: &SimOcs, terminal: &mut Terminal) -> Outcome {
             vec![("ocs".to_owned(), Running::Ocs(server))]
         }
     };
-    serve(servers, &args.server, terminal).await
+    serve(servers, &args.server, signals, terminal).await
 }
 
-async fn cdf(args: &SimCdf, terminal: &mut Terminal) -> Outcome {
+async fn cdf(args: &SimCdf, signals: &mut Signals, terminal: &mut Terminal) -> Outcome {
     let servers = match &args.server.scenario {
         Some(path) => from_scenario(path, |spec| matches!(spec.role, Role::Cdf { .. })).await?,
         None => {
@@ -63,7 +65,7 @@ async fn cdf(args: &SimCdf, terminal: &mut Terminal) -> Outcome {
         }
     };
     terminal.note(format!("CDRs are written to {}", args.out.display()));
-    serve(servers, &args.server, terminal).await
+    serve(servers, &args.server, signals, terminal).await
 }
 
 fn options(args: &SimServer, listen: std::net::SocketAddr, host: &str) -> Options {
@@ -123,6 +125,7 @@ async fn from_scenario(
 async fn serve(
     servers: Vec<(String, Running)>,
     args: &SimServer,
+    signals: &mut Signals,
     terminal: &mut Terminal,
 ) -> Outcome {
     for (name, server) in &servers {
@@ -151,7 +154,7 @@ async fn serve(
         }
     };
     terminal.flush();
-    super::until_stopped().await;
+    signals.stop().await;
     if let Some(control) = control {
         control.shutdown();
     }
