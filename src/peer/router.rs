@@ -351,7 +351,7 @@ impl Router {
         }
         if weighted {
             let best = room.first().map(penalty);
-            let equals = room.iter().filter(|peer| Some(penalty(*peer)) == best).count();
+            let equals = room.iter().filter(|peer| Some(penalty(peer)) == best).count();
             if let Some(next) = self.next_in_turn(ask.route, &room[..equals], now) {
                 return first_of(room, next);
             }
