@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod accounting;
+pub mod brief;
 mod commit;
 mod copies;
 pub mod counters;
