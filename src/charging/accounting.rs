@@ -178,6 +178,10 @@ pub const TABLE: &[Row] = &[
     row("ACC-28",  PendingL, E::FailureToSend,    W::SpaceAny,    &[S::Store],                   Idle),
     row("ACC-29",  PendingL, E::FailureToSend,    W::NoSpaceAny,  &[],                           Idle),
     row("ACC-30",  PendingL, E::Failed,           W::Any,         &[],                           Idle),
+    // Departs from RFC 6733, 8.2: the RFC lists no interim while a record is pending; here it is
+    // stored behind it, and replaced in place by the next one (RFC 6733, 9.5).
+    row("ACC-31x", PendingS, E::IntervalElapses,  W::Any,         &[S::Store],                   PendingS),
+    row("ACC-32x", PendingI, E::IntervalElapses,  W::Any,         &[S::Store],                   PendingI),
 ];
 
 /// Rows that cannot happen while every record is stored before it is sent.

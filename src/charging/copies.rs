@@ -8,10 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::commit::{Change, Effect};
-use super::credit_control::Event;
+use super::credit_control::{Event, State, find_event};
 use super::engine::{Action, Alarm, Engine, Fact, Submission, Timer};
 use super::policy::Ccfh;
 use super::record::{Command, Copy, Record};
+use super::verdict::{Verdict, verdict};
 use crate::store::{Interface, RecordId, RecordState};
 
 /// First and longest delay between tries of an ACR that no CDF takes.
@@ -246,7 +247,7 @@ impl Engine {
                 self.leg_event(change, id, event, None);
             }
             Command::CcrEvent => {
-                let event = if expired > 0 { Event::TxExpired } else { Event::CannotSend };
+                let event = self.unsent_event(change, id);
                 self.event_event(change, id, event, None);
                 self.park(change, id);
             }
@@ -262,6 +263,19 @@ impl Engine {
                 self.account_event(change, id, super::accounting::Event::FailureToSend);
                 self.park(change, id);
             }
+        }
+    }
+
+    /// Why no copy of a one-time event's request can leave: table 5 tells three cases apart.
+    fn unsent_event(&self, change: &Change, id: RecordId) -> Event {
+        let expired = self.records.get(&id).is_some_and(|record| record.expired > 0);
+        let code = change.slot.session.brief(id).and_then(|b| b.result.as_ref()?.code);
+        let temporary = verdict(code) == Verdict::Temporary;
+        match (expired, self.refused_everywhere(change)) {
+            (true, _) if temporary => Event::TemporaryErrorLate,
+            (true, _) => Event::TxExpired,
+            (false, true) => Event::TemporaryError,
+            (false, false) => Event::CannotSend,
         }
     }
 
@@ -337,7 +351,7 @@ impl Engine {
                         .session
                         .ro
                         .as_ref()
-                        .is_some_and(|ro| ro.state == super::credit_control::State::PendingT);
+                        .is_some_and(|ro| ro.state == State::PendingT);
                 if told {
                     self.leg_event(change, id, Event::TxExpired, None);
                 }
@@ -391,8 +405,26 @@ impl Engine {
         }
     }
 
+    /// ACC-03, CC5-02: a record in storage is sent again.
+    fn stored_sent(&mut self, change: &Change, id: RecordId) {
+        let Some(record) = self.records.get(&id) else { return };
+        if record.command == Command::CcrEvent {
+            let handling = self.handling(change);
+            self.took(find_event(State::Idle, Event::Stored, handling));
+        } else if record.command.interface() == Interface::Ch1
+            && (record.recovered || record.stored)
+        {
+            use super::accounting::{Event, State, find};
+            let row = find(State::Idle, Event::RecordsInStorage, None, true);
+            self.fact(Fact::Took(row.map_or("ACC-03", |row| row.id)));
+        }
+    }
+
     /// The next copy; a mark on disk is taken off in a commit before it leaves (T law, line 1).
     pub(super) fn next_copy(&mut self, change: &mut Change, id: RecordId, reason: &'static str) {
+        if reason != "timeout" {
+            self.stored_sent(change, id);
+        }
         let marked = self.records.get(&id).is_some_and(|record| record.error_mark);
         if !marked {
             change.effects.push(Effect::Send(id, reason));

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 
 use super::event::{Money, Tariff, Units, UsageEntry};
 use super::outcome::Grant;
+use crate::clock::Wall;
 
 /// A unit type of the API, in the order in which units are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -222,6 +223,13 @@ pub struct Counter {
     /// Units on one side of a tariff change are counted apart (RFC 8506, 5.1.1).
     #[n(10)]
     pub tariff: Option<Tariff>,
+    /// Where the quota stands.
+    #[n(11)]
+    #[cbor(default)]
+    pub quota: super::quota::State,
+    /// When the grant in force came.
+    #[n(12)]
+    pub granted_at: Option<Wall>,
 }
 
 impl Counter {

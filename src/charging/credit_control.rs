@@ -47,6 +47,12 @@ pub enum Event {
     Success,
     /// Failure to send, or temporary error, and no allowed peer is left.
     CannotSend,
+    /// One-time events: a temporary error from every allowed peer, so nothing was debited.
+    TemporaryError,
+    /// One-time events: a temporary error after Tx, and no allowed peer is left.
+    TemporaryErrorLate,
+    /// One-time events: a failed or denying answer to a request that was dropped at Tx.
+    FailedLate,
     /// Tx expired.
     TxExpired,
     /// END_USER_SERVICE_DENIED, USER_UNKNOWN (and by api.md 4012, 5003, 5031).
@@ -57,7 +63,9 @@ pub enum Event {
     Failed,
     /// User service terminated.
     UserTerminated,
-    /// Change in rating condition, granted unit elapses, Validity-Time elapses: a new report.
+    /// Granted unit elapses, no Final-Unit-Indication.
+    UnitsElapse,
+    /// Change in rating condition, or Validity-Time elapses: a new report.
     Report,
     /// Granted unit elapses and the final action is TERMINATE.
     FinalUnitElapses,
@@ -197,11 +205,11 @@ pub const TABLE_3: &[Row] = &[
 /// Table 4: intermediate and final interrogations.
 #[rustfmt::skip]
 pub const TABLE_4: &[Row] = &[
-    row("CC4-01", Open,     E::Report,            W::Any,         &[S::SendUpdate],       PendingU),
+    row("CC4-01", Open,     E::UnitsElapse,       W::Any,         &[S::SendUpdate],       PendingU),
     row("CC4-02", Open,     E::FinalUnitElapses,  W::Any,         &[S::TerminateService, S::SendTermination], PendingT),
     row("CC4-03", Open,     E::QueuedReport,      W::Any,         &[S::SendUpdate],       PendingU),
     row("CC4-04", Open,     E::QueuedTermination, W::Any,         &[S::SendTermination],  PendingT),
-    // CC4-05 (rating condition or Validity-Time) is CC4-01 here: one event, `Report`.
+    row("CC4-05", Open,     E::Report,            W::Any,         &[S::SendUpdate],       PendingU),
     row("CC4-06", Open,     E::UserTerminated,    W::Any,         &[S::SendTermination],  PendingT),
     row("CC4-07", Open,     E::ReAuth,            W::Any,         &[S::SendRaa, S::SendUpdate], PendingU),
     row("CC4-08", PendingU, E::Success,           W::Any,         &[S::StopTx, S::Grant], Open),
@@ -239,26 +247,38 @@ pub const TABLE_5: &[Row] = &[
     row("CC5-01", Idle,     E::ServiceRequested, W::Any,           &[S::SendEvent],        PendingE),
     row("CC5-02", Idle,     E::Stored,           W::Any,           &[S::SendStored],       PendingB),
     row("CC5-03", PendingE, E::Success,          W::Any,           &[S::Grant],            Idle),
-    row("CC5-04", PendingE, E::CannotSend,       W::Enquiry,       &[S::ServiceError],     Idle),
-    row("CC5-04", PendingE, E::Failed,           W::Enquiry,       &[S::ServiceError],     Idle),
-    row("CC5-04", PendingE, E::TxExpired,        W::Enquiry,       &[S::ServiceError],     Idle),
-    row("CC5-05", PendingE, E::Denied,           W::Any,           &[S::TerminateService], Idle),
-    row("CC5-06", PendingE, E::NotApplicable,    W::Any,           &[S::GrantFree],        Idle),
-    row("CC5-07", PendingE, E::Failed,           W::DebitContinue, &[S::Grant],            Idle),
-    row("CC5-08", PendingE, E::Failed,           W::DebitBuffer,   &[S::TerminateService], Idle),
-    row("CC5-09", PendingE, E::TxExpired,        W::DebitContinue, &[S::Grant],            PendingE),
-    row("CC5-10", PendingE, E::TxExpired,        W::DebitBuffer,   &[S::Grant, S::Store],  PendingB),
-    row("CC5-11", PendingE, E::CannotSend,       W::DebitBuffer,   &[S::Grant, S::Store],  PendingB),
-    // CC5-12 (failed answer after Tx) is CC5-07, -08: the answer shows that nothing was debited.
-    row("CC5-12x", PendingE, E::CannotSend,      W::DebitContinue, &[S::Grant],            Idle),
-    row("CC5-13", PendingE, E::Failed,           W::Refund,        &[S::ServiceError, S::Delete], Idle),
-    row("CC5-14", PendingE, E::TxExpired,        W::Refund,        &[S::Store],            PendingB),
-    row("CC5-15", PendingE, E::CannotSend,       W::Refund,        &[S::Store],            PendingB),
+    row("CC5-04", PendingE, E::CannotSend,         W::Enquiry,       &[S::ServiceError],     Idle),
+    row("CC5-04", PendingE, E::TemporaryError,     W::Enquiry,       &[S::ServiceError],     Idle),
+    row("CC5-04", PendingE, E::TemporaryErrorLate, W::Enquiry,       &[S::ServiceError],     Idle),
+    row("CC5-04", PendingE, E::Failed,             W::Enquiry,       &[S::ServiceError],     Idle),
+    row("CC5-04", PendingE, E::TxExpired,          W::Enquiry,       &[S::ServiceError],     Idle),
+    row("CC5-05", PendingE, E::Denied,             W::Any,           &[S::TerminateService], Idle),
+    row("CC5-06", PendingE, E::NotApplicable,      W::Any,           &[S::GrantFree],        Idle),
+    row("CC5-07", PendingE, E::Failed,             W::DebitContinue, &[S::Grant],            Idle),
+    row("CC5-07", PendingE, E::TemporaryError,     W::DebitContinue, &[S::Grant],            Idle),
+    row("CC5-07", PendingE, E::TemporaryErrorLate, W::DebitContinue, &[S::Grant],            Idle),
+    row("CC5-07", PendingE, E::CannotSend,         W::DebitContinue, &[S::Grant],            Idle),
+    row("CC5-08", PendingE, E::Failed,             W::DebitBuffer,   &[S::TerminateService], Idle),
+    row("CC5-08", PendingE, E::TemporaryError,     W::DebitBuffer,   &[S::TerminateService], Idle),
+    row("CC5-09", PendingE, E::TxExpired,          W::DebitContinue, &[S::Grant],            PendingE),
+    // Departs from RFC 8506, 7, table 5: Tx is over on the last copy that the caller waits for, so
+    // the request is stored at once; the RFC stores it only when that copy fails too.
+    row("CC5-09x", PendingE, E::TxExpired,         W::DebitBuffer,   &[S::Grant, S::Store],  PendingB),
+    row("CC5-10", PendingE, E::CannotSend,         W::DebitBuffer,   &[S::Grant, S::Store],  PendingB),
+    row("CC5-11", PendingE, E::TemporaryErrorLate, W::DebitBuffer,   &[S::Grant, S::Store],  PendingB),
+    row("CC5-12", PendingE, E::FailedLate,         W::Debit,         &[],                    Idle),
+    row("CC5-13", PendingE, E::Failed,             W::Refund,        &[S::ServiceError, S::Delete], Idle),
+    row("CC5-14", PendingE, E::TxExpired,          W::Refund,        &[S::Store],            PendingB),
+    row("CC5-14", PendingE, E::CannotSend,         W::Refund,        &[S::Store],            PendingB),
+    row("CC5-15", PendingE, E::TemporaryError,     W::Refund,        &[S::Store],            PendingB),
+    row("CC5-15", PendingE, E::TemporaryErrorLate, W::Refund,        &[S::Store],            PendingB),
     row("CC5-16", PendingB, E::Success,          W::Any,           &[S::Delete],           Idle),
     row("CC5-17", PendingB, E::Failed,           W::Any,           &[S::Delete],           Idle),
     row("CC5-17x", PendingB, E::Denied,          W::Any,           &[S::Delete],           Idle),
     row("CC5-17x", PendingB, E::NotApplicable,   W::Any,           &[S::Delete],           Idle),
     row("CC5-18", PendingB, E::CannotSend,       W::Any,           &[],                    PendingB),
+    row("CC5-18", PendingB, E::TemporaryError,   W::Any,           &[],                    PendingB),
+    row("CC5-18", PendingB, E::TemporaryErrorLate, W::Any,         &[],                    PendingB),
     row("CC5-18x", PendingB, E::TxExpired,       W::Any,           &[],                    PendingB),
     // Ours: `buffer_for` ends; a person decides.
     row("CC5-19x", PendingB, E::WindowOver,      W::Any,           &[],                    Idle),
@@ -321,8 +341,8 @@ mod tests {
     fn at_most_one_row_fits() {
         let mut events = vec![E::ServiceRequested, E::Stored, E::Success, E::CannotSend];
         events.extend([E::TxExpired, E::Denied, E::NotApplicable, E::Failed, E::UserTerminated]);
-        events.extend([E::Report, E::FinalUnitElapses, E::QueuedReport, E::QueuedTermination]);
-        events.extend([E::ReAuth, E::WindowOver]);
+        events.extend([E::UnitsElapse, E::Report, E::FinalUnitElapses, E::QueuedReport]);
+        events.extend([E::QueuedTermination, E::ReAuth, E::WindowOver]);
         for state in [Idle, PendingI, Open, PendingU, PendingT] {
             for event in &events {
                 for ccfh in [Ccfh::Terminate, Ccfh::Continue, Ccfh::RetryAndTerminate] {
@@ -349,7 +369,9 @@ mod tests {
             }
         }
         for state in [PendingE, PendingB] {
-            for event in [E::Success, E::Denied, E::NotApplicable, E::Failed, E::TxExpired] {
+            let mut events = vec![E::Success, E::Denied, E::NotApplicable, E::Failed, E::TxExpired];
+            events.extend([E::CannotSend, E::TemporaryError, E::TemporaryErrorLate]);
+            for event in events {
                 for handling in [
                     EventHandling::DebitBuffer,
                     EventHandling::DebitContinue,

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::commit::{Change, Effect};
-use super::counters::UnitKind;
 use super::credit_control::{Event, Row, Step};
 use super::engine::{Alarm, Engine, Fact, Timer};
-use super::event::Units;
-use super::outcome::{Advice, Basis, FinalAction, Grant, Outcome, ServiceAdvice, StopBy};
+use super::outcome::{Advice, Basis, Grant, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
+use super::quota;
 use super::reading::{Reading, ServiceAnswer};
 use super::record::Command;
 use super::session::{Decision, ServiceResult, Session};
@@ -109,7 +108,7 @@ impl Engine {
     }
 
     /// S, CCFH, DDFH and CC-Session-Failover of the answer that settles a request.
-    pub(super) fn remember_server(&self, change: &mut Change, peer: usize, reading: &Reading) {
+    pub(super) fn remember_server(&mut self, change: &mut Change, peer: usize, reading: &Reading) {
         let name = self.policy.peers.get(peer).map(|profile| profile.name.clone());
         let Some(ro) = change.slot.session.ro.as_mut() else { return };
         if reading.origin_host.is_some() {
@@ -118,6 +117,9 @@ impl Engine {
         }
         ro.ccfh = reading.ccfh.or(ro.ccfh);
         ro.ddfh = reading.ddfh.or(ro.ddfh);
+        if let Some(ddfh) = reading.ddfh {
+            self.ddfh.insert(ro.route, ddfh);
+        }
         ro.failover = reading.failover.unwrap_or(ro.failover);
     }
 
@@ -181,6 +183,7 @@ impl Engine {
             }
             // C-38: what was refused and not covered is never asked for again.
             counter.refused = code.is_some_and(|code| !ok && !covered(code));
+            counter.granted_at = Some(wall);
             counter.grant = (ok && requested.contains(&number)).then(|| Grant {
                 rating_group: number,
                 name: counter.name.clone(),
@@ -193,6 +196,17 @@ impl Engine {
                 final_unit: service.final_unit.clone(),
                 tariff_change_at: service.tariff_change_at,
             });
+            let event = match &counter.grant {
+                Some(grant) if quota::is_final(grant) => quota::Event::Final,
+                Some(_) => quota::Event::Grant,
+                None => quota::Event::Refused,
+            };
+            if ok && counter.grant.is_none() {
+                counter.quota = quota::State::None;
+            } else if let Some(row) = quota::find(counter.quota, event) {
+                counter.quota = row.next;
+                self.fact(Fact::Took(row.id));
+            }
         }
         if let Some(over) = validity {
             let key = change.slot.session.key.clone();
@@ -262,6 +276,7 @@ impl Engine {
         let mut basis = Basis::Ocs;
         let mut status = None;
         let mut goes_on = false;
+        let mut nothing = false;
         for service in reading.map(|reading| reading.services.as_slice()).unwrap_or_default() {
             let code = service.result.as_ref().map(|result| result.code);
             let (this, by) = match code.map_or(Verdict::Success, verdict) {
@@ -271,7 +286,9 @@ impl Engine {
                 _ if ccfh == Ccfh::Continue => (Outcome::Unverified, Basis::FailurePolicy),
                 _ => (Outcome::Denied, Basis::FailurePolicy),
             };
-            goes_on |= this != Outcome::Denied;
+            let over = granted_nothing(&change.slot.session, service.rating_group);
+            goes_on |= this != Outcome::Denied && !over;
+            nothing |= over;
             if outcome.is_none_or(|known| this > known) {
                 basis = by;
                 status = sip_status(code.flatten());
@@ -282,10 +299,12 @@ impl Engine {
         let service = match (last, outcome == Outcome::Denied && !goes_on) {
             (true, _) => ServiceAdvice::Stop,
             (false, true) => ServiceAdvice::Block,
+            // C-20: the last grant is nothing; the service ends at once.
+            (false, false) if nothing && !goes_on => ServiceAdvice::Stop,
             (false, false) => ServiceAdvice::Continue,
         };
         let sip_status = status.filter(|_| service == ServiceAdvice::Block);
-        let stop_by = if last { None } else { stop_by(&change.slot.session) };
+        let stop_by = if last { None } else { quota::stop_by(&change.slot.session.counters) };
         Decision { outcome, basis, advice: Advice { service, sip_status, stop_by } }
     }
 
@@ -304,19 +323,10 @@ impl Engine {
     }
 }
 
-/// With a final grant: by when, or after which total, the CPM server must stop.
-fn stop_by(session: &Session) -> Option<StopBy> {
-    session.counters.iter().find_map(|counter| {
-        let grant = counter.grant.as_ref()?;
-        let last = grant.final_unit.as_ref()?;
-        if last.action != FinalAction::Terminate {
-            return None;
-        }
-        let units = counter.settled.plus(&grant.units);
-        let mut limit = Units::default();
-        for kind in UnitKind::ALL {
-            limit.put(kind, grant.units.amount(kind).and(units.amount(kind)));
-        }
-        Some(StopBy { at: grant.valid_until, units: (!limit.is_empty()).then_some(limit) })
-    })
+/// Did the OCS grant the last units of this group, and none?
+fn granted_nothing(session: &Session, group: Option<u32>) -> bool {
+    let grants = session.counters.iter().filter_map(|counter| counter.grant.as_ref());
+    grants
+        .filter(|grant| group.is_none_or(|group| group == grant.rating_group))
+        .any(quota::is_nothing)
 }

@@ -127,6 +127,8 @@ pub struct Engine {
     pub(super) repeats: BTreeMap<super::peer_request::Repeat, Bytes>,
     /// Refund-Information that was looked up for a refund about to be accepted.
     pub(super) refunds: BTreeMap<CallerId, minicbor::bytes::ByteVec>,
+    /// The last Direct-Debiting-Failure-Handling of each route (C-48).
+    pub(super) ddfh: BTreeMap<usize, super::policy::Ddfh>,
     pub(super) repeat_order: VecDeque<super::peer_request::Repeat>,
     pub(super) dead: [u64; 2],
     pub(super) draining: bool,
@@ -195,6 +197,7 @@ impl Engine {
             ro_sessions: BTreeMap::new(),
             repeats: BTreeMap::new(),
             refunds: BTreeMap::new(),
+            ddfh: BTreeMap::new(),
             repeat_order: VecDeque::new(),
             dead: [0; 2],
             draining: false,

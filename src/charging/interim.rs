@@ -4,12 +4,13 @@ use super::accept::override_content;
 
 use super::commit::Change;
 use super::counters::sum_entries;
-use super::credit_control::State;
-use super::engine::{CallerId, Checked, Engine, owner_of};
+use super::credit_control::{Event, State, find};
+use super::engine::{CallerId, Checked, Engine, Fact, owner_of};
 use super::event::{
     InterimReason, RatingGroupRef, Request, Tariff, Trigger, UnitRequest, Units, UsageEntry,
 };
 use super::outcome::{DecreasedTotal, MappingProblem, Refusal, Reply, ServiceAdvice};
+use super::quota::{self, Reason};
 use super::record::Command;
 use super::request::{Moment, reason};
 use super::session::{Decision, QueuedReport, Session};
@@ -66,7 +67,11 @@ impl Engine {
         }
         let call = self.open_call(&mut change, caller, &request, sequence, false);
         let timestamp = interim.timestamp;
-        let why = self.interim_reason(&change.slot.session, interim.reason, timestamp);
+        let (why, ended) = self.interim_reason(&mut change.slot.session, interim.reason, timestamp);
+        // CC4-02: the last units are used up and the CPM server wants no more.
+        if ended && interim.request.is_empty() && problems.is_empty() {
+            self.disconnect_user(&mut change);
+        }
         if problems.is_empty()
             && let Err(more) = self.interim_records(&mut change, timestamp, why, call, requests)
         {
@@ -80,38 +85,49 @@ impl Engine {
         self.finish(change);
     }
 
-    /// Left out: `validity` if the grant has run out by time, `quota` if usage reached it.
+    /// What the report says about each grant: the Reporting-Reason, unless the caller gave one, and
+    /// whether the last units of a group have ended.
     pub(super) fn interim_reason(
-        &self,
-        session: &Session,
+        &mut self,
+        session: &mut Session,
         given: Option<InterimReason>,
         at: Wall,
-    ) -> u8 {
-        match given {
+    ) -> (u8, bool) {
+        let (strongest, ended) = self.quota_reports(session, at);
+        let why = match given {
             Some(InterimReason::Quota) => reason::QUOTA_EXHAUSTED,
             Some(InterimReason::Threshold) => reason::THRESHOLD,
             Some(InterimReason::Validity) => reason::VALIDITY_TIME,
             Some(
                 InterimReason::Participants | InterimReason::Media | InterimReason::RatingChange,
             ) => reason::RATING_CONDITION_CHANGE,
-            None => {
-                let grants =
-                    || session.counters.iter().filter_map(|c| Some((c, c.grant.as_ref()?)));
-                let late = grants().any(|(_, g)| g.valid_until.is_some_and(|until| at >= until));
-                let used_up = grants().any(|(counter, grant)| {
-                    let used = counter.total.minus(&counter.settled);
-                    super::counters::UnitKind::ALL.iter().any(|kind| {
-                        let granted = grant.units.amount(*kind);
-                        granted.is_some_and(|granted| used.amount(*kind).unwrap_or(0) >= granted)
-                    })
-                });
-                match (late, used_up) {
-                    (true, _) => reason::VALIDITY_TIME,
-                    (false, true) => reason::QUOTA_EXHAUSTED,
-                    (false, false) => reason::RATING_CONDITION_CHANGE,
+            None => strongest.code(),
+        };
+        (why, ended)
+    }
+
+    /// A report is due: every rating group's row is taken. The strongest reason, and whether the
+    /// last units of a group have ended.
+    pub(super) fn quota_reports(&mut self, session: &mut Session, at: Wall) -> (Reason, bool) {
+        let used = session.by_group(|counter| counter.total.minus(&counter.settled));
+        let mut strongest = Reason::RatingChange;
+        let mut ended = false;
+        for counter in session.counters.iter_mut().filter(|c| c.online && c.tariff.is_none()) {
+            let used = used.iter().find(|(group, _)| *group == counter.rating_group);
+            let used = used.map(|(_, units)| units.clone()).unwrap_or_default();
+            let event = quota::observe(counter, &used, at);
+            let Some(row) = quota::find(counter.quota, event) else { continue };
+            counter.quota = row.next;
+            self.fact(Fact::Took(row.id));
+            for step in row.steps {
+                match step {
+                    quota::Step::Say(reason) => strongest = strongest.max(*reason),
+                    quota::Step::EndService => ended = true,
+                    quota::Step::Take | quota::Step::TellStop | quota::Step::Drop => {}
                 }
             }
         }
+        (strongest, ended)
     }
 
     pub(super) fn interim_records(
@@ -133,18 +149,18 @@ impl Engine {
         match change.slot.session.ro.as_ref().map(|ro| ro.state) {
             None => decision = Some(Decision::recorded(ServiceAdvice::Continue)),
             Some(State::Open) => {
-                ccr = Some(self.credit_update(change, timestamp, why, &requests)?);
+                let event = match why {
+                    reason::THRESHOLD | reason::QUOTA_EXHAUSTED => Event::UnitsElapse,
+                    _ => Event::Report,
+                };
+                ccr = Some(self.credit_update(change, event, timestamp, why, &requests)?);
             }
             Some(State::Idle | State::PendingE | State::PendingB) => {
                 decision = Some(self.idle_decision(&change.slot.session));
             }
-            Some(State::PendingI | State::PendingU | State::PendingT) => {
+            Some(state @ (State::PendingI | State::PendingU | State::PendingT)) => {
                 queued = true;
-                self.took(super::credit_control::find(
-                    State::PendingU,
-                    super::credit_control::Event::Report,
-                    self.ccfh(&change.slot.session),
-                ));
+                self.took(find(state, Event::Report, self.ccfh(&change.slot.session)));
                 if let Some(ro) = change.slot.session.ro.as_mut() {
                     let report = ro.queued_report.get_or_insert_with(QueuedReport::default);
                     report.timestamp = timestamp;

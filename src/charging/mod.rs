@@ -25,6 +25,7 @@ pub mod outcome;
 mod peer_request;
 pub mod policy;
 pub mod provenance;
+pub mod quota;
 pub mod reading;
 pub mod record;
 mod recovery;

@@ -3,7 +3,7 @@
 use super::accept::Draft;
 use std::time::Duration;
 
-use super::accounting::{Event, Step, find, pending};
+use super::accounting::{Event, State, Step, find, pending};
 use super::commit::{Change, Effect};
 use super::engine::{Alarm, Engine, Fact, Timer};
 use super::event::{CauseKind, CloseTrigger, Terminate};
@@ -26,6 +26,7 @@ impl Engine {
         due_at: Option<Wall>,
     ) -> Result<RecordId, Vec<MappingProblem>> {
         let older = self.supersedable(change, command);
+        self.account_request(change, command);
         let Some(rf) = change.slot.session.rf.as_mut() else { return Err(Vec::new()) };
         let (session_id, route) = (rf.session_id.clone(), rf.route);
         let number = match older {
@@ -61,6 +62,27 @@ impl Engine {
             self.send(change, id, "first");
         }
         Ok(id)
+    }
+
+    /// The row of the event that asks for a record; what it does is done by the caller.
+    fn account_request(&mut self, change: &Change, command: Command) {
+        let Some(rf) = change.slot.session.rf.as_ref() else { return };
+        let head = rf.queue.first().and_then(|head| self.records.get(head));
+        let state = match head.map(|record| (record.command, record.recovered || record.stored)) {
+            Some((Command::AcrStart, false)) => State::PendingS,
+            Some((Command::AcrInterim, false)) => State::PendingI,
+            // A record in storage has let the session go on (ACC-05, ACC-14).
+            _ => State::Open,
+        };
+        let (state, event) = match command {
+            Command::AcrStart => (State::Idle, Event::RequestsAccess),
+            Command::AcrInterim => (state, Event::IntervalElapses),
+            Command::AcrStop => (state, Event::UserTerminated),
+            _ => (State::Idle, Event::RequestsEvent),
+        };
+        if let Some(row) = find(state, event, rf.realtime, true) {
+            self.fact(Fact::Took(row.id));
+        }
     }
 
     /// S-10: a waiting INTERIM that this process life never sent is replaced in place.
@@ -179,7 +201,6 @@ impl Engine {
         if !current || session.closing.is_some() {
             return;
         }
-        self.fact(Fact::Took("ACC-11"));
         let moment = Moment { event: self.wall, ..Moment::default() };
         if let Err(problems) = self.account(change, Command::AcrInterim, moment, None) {
             self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));

@@ -30,7 +30,9 @@ impl Engine {
             armed: None,
             reason: "normal".to_owned(),
         });
-        if let Err(problems) = self.terminate_now(change) {
+        if let Err(problems) =
+            self.terminate_now(change, super::credit_control::Event::UserTerminated)
+        {
             self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
             return;
         }

@@ -10,6 +10,7 @@ use super::engine::{Alarm, Engine, Fact};
 use super::event::{RatingGroupRef, Units};
 use super::outcome::{Basis, MappingProblem, Outcome, ServiceAdvice};
 use super::policy::Ccfh;
+use super::quota;
 use super::reading::Reading;
 use super::record::{Command, Reported};
 use super::request::{Moment, ServiceUnits, UsedUnits, reason};
@@ -45,6 +46,8 @@ impl Engine {
         timestamp: Wall,
         requests: &[(u32, Units)],
     ) -> Result<RecordId, Vec<MappingProblem>> {
+        let ccfh = self.ccfh(&change.slot.session);
+        self.took(find(State::Idle, Event::ServiceRequested, ccfh));
         let session = &mut change.slot.session;
         let services: Vec<ServiceUnits> = requests
             .iter()
@@ -73,11 +76,12 @@ impl Engine {
     pub(super) fn credit_update(
         &mut self,
         change: &mut Change,
+        event: Event,
         timestamp: Wall,
         why: u8,
         requests: &[(u32, Units)],
     ) -> Result<RecordId, Vec<MappingProblem>> {
-        let row = find(State::Open, Event::Report, self.ccfh(&change.slot.session));
+        let row = find(State::Open, event, self.ccfh(&change.slot.session));
         self.took(row);
         let granted_only = self.granted_only(change);
         for (number, units) in requests {
@@ -111,9 +115,13 @@ impl Engine {
     }
 
     /// The CCR-T of a session that is closed.
-    pub(super) fn terminate_now(&mut self, change: &mut Change) -> Result<(), Vec<MappingProblem>> {
+    pub(super) fn terminate_now(
+        &mut self,
+        change: &mut Change,
+        event: Event,
+    ) -> Result<(), Vec<MappingProblem>> {
         let Some(closing) = change.slot.session.closing.clone() else { return Ok(()) };
-        let row = find(State::Open, Event::UserTerminated, self.ccfh(&change.slot.session));
+        let row = find(State::Open, event, self.ccfh(&change.slot.session));
         self.took(row);
         let services = self.final_services(change, false);
         let moment = Moment {
@@ -302,7 +310,18 @@ impl Engine {
         if !open || over.is_empty() {
             return;
         }
-        if let Err(problems) = self.unasked_update(change, reason::VALIDITY_TIME, &over) {
+        // CC4-02: nothing follows a final grant; the user is disconnected and CCR-T reports the rest.
+        let finals = change.slot.session.counters.iter().filter_map(|c| c.grant.as_ref());
+        if finals.filter(|g| over.iter().any(|(n, _)| *n == g.rating_group)).any(quota::is_final) {
+            let (_, ended) = self.quota_reports(&mut change.slot.session, wall);
+            if ended {
+                self.disconnect_user(change);
+            }
+            return;
+        }
+        let why = reason::VALIDITY_TIME;
+        self.quota_reports(&mut change.slot.session, wall);
+        if let Err(problems) = self.unasked_update(change, Event::Report, why, &over) {
             self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));
         }
     }
@@ -311,10 +330,11 @@ impl Engine {
     pub(super) fn unasked_update(
         &mut self,
         change: &mut Change,
+        event: Event,
         why: u8,
         requests: &[(u32, Units)],
     ) -> Result<(), Vec<MappingProblem>> {
-        let id = self.credit_update(change, self.wall, why, requests)?;
+        let id = self.credit_update(change, event, self.wall, why, requests)?;
         if let Some(record) = self.touch(change, id) {
             record.unasked = true;
         }
@@ -385,13 +405,11 @@ impl Engine {
 
     /// On entering Open: a queued termination first, else the queued reports in one CCR-U.
     pub(super) fn queued(&mut self, change: &mut Change) {
-        let ccfh = self.ccfh(&change.slot.session);
         let Some(ro) = change.slot.session.ro.as_mut() else { return };
         let report = ro.queued_report.take();
         if std::mem::take(&mut ro.queued_termination) {
-            self.took(find(State::Open, Event::QueuedTermination, ccfh));
             self.drop_report(change, report);
-            if let Err(problems) = self.terminate_now(change) {
+            if let Err(problems) = self.terminate_now(change, Event::QueuedTermination) {
                 self.alarm(Alarm::CannotClose, None, format!("{problems:?}"));
             }
             let ccr = change.slot.session.ro.as_ref().and_then(|ro| ro.outstanding);
@@ -407,7 +425,6 @@ impl Engine {
             return;
         }
         let Some(report) = report else { return };
-        self.took(find(State::Open, Event::QueuedReport, ccfh));
         let requests: Vec<(u32, Units)> = report
             .request
             .iter()
@@ -416,7 +433,8 @@ impl Engine {
                 _ => None,
             })
             .collect();
-        match self.credit_update(change, report.timestamp, report.reason, &requests) {
+        let event = Event::QueuedReport;
+        match self.credit_update(change, event, report.timestamp, report.reason, &requests) {
             Ok(ccr) => {
                 Engine::owe_by_record(change, ccr);
                 for call in &mut change.slot.session.calls {

@@ -134,7 +134,6 @@ impl Engine {
         let state = change.slot.session.ro.as_ref().map_or(State::Idle, |ro| ro.state);
         let closing = change.slot.session.closing.is_some();
         let row = find(state, Event::ReAuth, ccfh).filter(|_| !closing);
-        self.took(row);
         let code = match state {
             State::Open if !closing => {
                 let groups: Vec<(u32, Units)> = change
@@ -146,7 +145,7 @@ impl Engine {
                     .map(|counter| (counter.rating_group, counter.asked.clone()))
                     .collect();
                 let why = reason::FORCED_REAUTHORISATION;
-                match self.unasked_update(change, why, &groups) {
+                match self.unasked_update(change, Event::ReAuth, why, &groups) {
                     Ok(()) => result_code::LIMITED_SUCCESS,
                     Err(problems) => {
                         self.alarm(Alarm::MappingDefect, None, format!("{problems:?}"));
@@ -154,7 +153,10 @@ impl Engine {
                     }
                 }
             }
-            State::PendingU if !closing => result_code::SUCCESS,
+            State::PendingU if !closing => {
+                self.took(row);
+                result_code::SUCCESS
+            }
             _ => result_code::UNKNOWN_SESSION_ID,
         };
         if code != result_code::UNKNOWN_SESSION_ID {

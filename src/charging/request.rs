@@ -43,6 +43,8 @@ pub struct Library {
 pub mod reason {
     /// THRESHOLD, in the USU.
     pub const THRESHOLD: u8 = 0;
+    /// QHT, in the MSCC.
+    pub const QHT: u8 = 1;
     /// FINAL, in the MSCC.
     pub const FINAL: u8 = 2;
     /// QUOTA_EXHAUSTED, in the USU.

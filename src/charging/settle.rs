@@ -122,6 +122,10 @@ impl Engine {
         let told_denied = change.slot.session.ro.as_ref().is_some_and(|ro| ro.told_denied);
         self.conclude(change, id, RecordState::Answered);
         if !covered(reading.code) {
+            if record.command == Command::CcrEvent {
+                let handling = self.handling(change);
+                self.took(find_event(State::PendingE, Event::FailedLate, handling));
+            }
             return;
         }
         match record.command {
@@ -237,10 +241,13 @@ impl Engine {
         Ok(id)
     }
 
-    fn handling(&self, change: &Change) -> EventHandling {
+    pub(super) fn handling(&self, change: &Change) -> EventHandling {
         let session = &change.slot.session;
         let action = session.event.as_ref().map_or(EventAction::Debit, |event| event.action);
-        let ddfh = session.ro.as_ref().and_then(|ro| ro.ddfh);
+        let ro = session.ro.as_ref();
+        // C-48: what any CCA of this route said holds for later events.
+        let earlier = ro.and_then(|ro| self.ddfh.get(&ro.route).copied());
+        let ddfh = ro.and_then(|ro| ro.ddfh).or(earlier);
         match (action, ddfh.unwrap_or(self.policy.failure.direct_debit)) {
             (EventAction::Debit, Ddfh::TerminateOrBuffer) => EventHandling::DebitBuffer,
             (EventAction::Debit, Ddfh::Continue) => EventHandling::DebitContinue,
@@ -287,6 +294,7 @@ impl Engine {
         }
         let settled = match event {
             _ if !silent => Some(RecordState::Answered),
+            Event::TemporaryError if row.next == State::Idle => Some(RecordState::Answered),
             // C-44: DDFH CONTINUE drops the request; a late answer still updates the record.
             _ if row.next == State::Idle && event == Event::WindowOver => Some(RecordState::Dead),
             _ if row.next == State::Idle => Some(RecordState::Abandoned),
@@ -378,18 +386,16 @@ impl Engine {
                 denied(Basis::FailurePolicy, None)
             }
             // 3002, 3004 or 3005 from every allowed peer shows that nothing was debited.
-            (Event::CannotSend, EventAction::Debit) if self.refused_everywhere(change) => {
-                match handling {
-                    EventHandling::DebitContinue => unverified,
-                    _ => denied(Basis::FailurePolicy, None),
-                }
-            }
+            (Event::TemporaryError, EventAction::Debit) => match handling {
+                EventHandling::DebitContinue => unverified,
+                _ => denied(Basis::FailurePolicy, None),
+            },
             (_, EventAction::Debit) => unverified,
         }
     }
 
     /// Every copy of the event's request was answered by a temporary error.
-    fn refused_everywhere(&self, change: &Change) -> bool {
+    pub(super) fn refused_everywhere(&self, change: &Change) -> bool {
         let outstanding = change.slot.session.ro.as_ref().and_then(|ro| ro.outstanding);
         outstanding.and_then(|id| self.records.get(&id)).is_some_and(|record| {
             !record.copies.is_empty()

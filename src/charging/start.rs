@@ -135,11 +135,6 @@ impl Engine {
         }
         if interfaces.ch2 {
             self.open_ro(change)?;
-            self.took(super::credit_control::find(
-                State::Idle,
-                super::credit_control::Event::ServiceRequested,
-                self.ccfh(&change.slot.session),
-            ));
             let id = self.credit_initial(change, start.timestamp, &requests)?;
             ccr = Some(id);
         }

@@ -3,11 +3,13 @@
 use super::accept::{cause_codes, override_content};
 
 use super::commit::Change;
+use super::credit_control::{Event, State};
 use super::engine::{Alarm, CallerId, Checked, Engine, Fact, owner_of};
 use super::event::{
     Cause, CauseKind, CloseTrigger, Interfaces, Request, Start, Terminate, Trigger,
 };
 use super::outcome::{MappingProblem, Refusal, Reply, ServiceAdvice, Warning};
+use super::quota;
 use super::record::Command;
 use super::reply;
 use super::session::{CallKey, CallKind, Closing, Decision, Session};
@@ -146,6 +148,9 @@ impl Engine {
         let (phase, leg) = (session.phase(), session.leg());
         let Some(row) = find(phase, trigger, session.rf.is_some(), leg) else { return Ok(()) };
         session.closing = Some(closing);
+        // A last report may have used up the last units.
+        let now = self.wall;
+        self.quota_reports(&mut change.slot.session, now);
         change.dirty = true;
         self.fact(Fact::Took(row.id));
         match row.stop {
@@ -154,13 +159,29 @@ impl Engine {
             Stop::Release | Stop::None => {}
         }
         match row.termination {
-            Termination::Now => self.terminate_now(change)?,
+            Termination::Now => {
+                let counters = &change.slot.session.counters;
+                let event = if counters.iter().any(quota::has_ended) {
+                    Event::FinalUnitElapses
+                } else {
+                    Event::UserTerminated
+                };
+                self.terminate_now(change, event)?;
+            }
             Termination::Queued => {
+                let ccfh = self.ccfh(&change.slot.session);
+                let state = change.slot.session.ro.as_ref().map_or(State::Idle, |ro| ro.state);
+                self.took(super::credit_control::find(state, Event::UserTerminated, ccfh));
                 if let Some(ro) = change.slot.session.ro.as_mut() {
                     ro.queued_termination = true;
                 }
             }
             Termination::None => self.close_idle(change),
+        }
+        for counter in &mut change.slot.session.counters {
+            if let Some(row) = quota::find(counter.quota, quota::Event::Closed) {
+                counter.quota = row.next;
+            }
         }
         Ok(())
     }
