@@ -11,7 +11,7 @@ use farebox::charging::policy::{Ccfh, Ddfh, Model, SendDestinationHost};
 use farebox::config::{Environment, Loaded, Report, check, effective, load};
 use farebox::diagnostic::{Code, Diagnostic, Severity};
 use farebox::peer::Application;
-use farebox::peer::routing::{Interface, Sticky};
+use farebox::peer::routing::{Interface, RoutePolicy, Sticky};
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
@@ -321,6 +321,21 @@ fn every_mistake_is_found_with_its_place() {
         ("peers: [cdf-a]", "peers: [cdf-a, cdf-a]", Code::FB0201, "cdf-a"),
         ("peers: [cdf-a]", "peers: []", Code::FB0102, "["),
         ("peers: [cdf-a]", "peers: [cdf-a], when: 'a =='", Code::FB0111, "'a =='"),
+        ("peers: [cdf-a]", "peers: [cdf-a], policy: random", Code::FB0102, "random"),
+        ("peers: [cdf-a]", "peers: [cdf-a], weights: {cdf-a: 2}", Code::FB0102, "{"),
+        (
+            "peers: [cdf-a]",
+            "peers: [cdf-a], policy: weighted, weights: {cdf-b: 2}",
+            Code::FB0203,
+            "2",
+        ),
+        (
+            "peers: [cdf-a]",
+            "peers: [cdf-a], policy: weighted, weights: {cdf-a: 0}",
+            Code::FB0102,
+            "0",
+        ),
+        ("{acct: 3}]}", "{acct: 3}], overload: yes}", Code::FB0421, "yes"),
         ("interface: ch1", "interface: ch3", Code::FB0102, "ch3"),
         ("interface: ch1,", "", Code::FB0103, "{"),
         (
@@ -395,6 +410,25 @@ fn every_mistake_is_found_with_its_place() {
         let warning = matches!(code, Code::FB0414 | Code::FB0420);
         assert_eq!(report.errors() == 0, warning, "{to}\n{}", report.human(false));
     }
+}
+
+#[test]
+fn weights_and_overload_are_read_and_shown() {
+    let text = MINIMAL
+        .replace("[{acct: 3}]}", "[{acct: 3}], overload: true}\n  cdf-b: {address: \"127.0.0.1:3869\", host: cdf-b.example.net, realm: cdf.example.net, overload: true}")
+        .replace("[cdf-a]", "[cdf-a, cdf-b], policy: weighted, weights: {cdf-b: 3}");
+    let loaded = loaded(&[("farebox.yaml", &text)]);
+    let config = loaded.config.expect("it is valid");
+    assert!(config.peers.iter().all(|peer| peer.overload));
+    assert_eq!(config.routes.routes[0].policy, RoutePolicy::Weighted(vec![1, 3]));
+    let shown = serde_yaml::to_string(&effective(&config)).expect("yaml");
+    assert!(
+        shown.contains("policy: weighted\n  weights:\n    cdf-a: 1\n    cdf-b: 3\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("overload: true"));
+    let differs = report(&text.replacen("overload: true", "overload: false", 1));
+    assert!(codes(&differs).contains(&Code::FB0411), "copies would differ");
 }
 
 #[test]
