@@ -30,3 +30,4 @@ pub mod telemetry;
 pub mod tls;
 #[cfg(feature = "shell")]
 pub mod transport;
+pub mod universe;

@@ -341,6 +341,11 @@ impl Engine {
         counts
     }
 
+    /// Sessions and records in memory.
+    pub fn in_memory(&self) -> (usize, usize) {
+        (self.sessions.len(), self.records.len())
+    }
+
     // Ids.
 
     pub(super) fn serial(&mut self) -> u64 {

@@ -83,6 +83,8 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Play simulated universes: random calls, random faults, every invariant checked
+    Universe(Universe),
     /// Ask a running gateway how it is
     Status(Status),
     /// Put the promise to the test with kill -9
@@ -376,6 +378,32 @@ pub(crate) struct ConfigShow {
     /// With every default
     #[arg(long)]
     pub(crate) effective: bool,
+}
+
+/// `farebox universe`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Universe {
+    /// How many universes
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(crate) seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) from: u64,
+    /// Only this one, with its last events if it fails
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// With --seed: the fewest faults and calls that still fail
+    #[arg(long)]
+    pub(crate) shrink: bool,
+    /// With --seed: so many of the last events
+    #[arg(long, value_name = "N")]
+    pub(crate) trace: Option<usize>,
+    /// End after so many failures, not after five
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_going: Option<usize>,
+    /// Form of the report
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
 }
 
 /// `farebox status`.

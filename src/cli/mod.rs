@@ -31,6 +31,7 @@ mod signals;
 mod sim;
 mod status;
 mod terminal;
+mod universe;
 mod version;
 
 use std::process::ExitCode;
@@ -73,6 +74,7 @@ fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
         Command::Run(args) => run::run(args, terminal),
         Command::Sim(args) => sim::run(args, terminal),
         Command::Status(args) => status::run(args, terminal),
+        Command::Universe(args) => universe::run(args, terminal),
         Command::Version(args) => version::run(args, terminal),
     }
 }

@@ -3,6 +3,7 @@
 //! [`step`] is pure and says where each action goes; the simulation drives it as the running gateway
 //! does. Around it stand the engine's thread, the committer's thread and the peers' tasks.
 
+pub mod counters;
 mod dispatch;
 pub mod dry_run;
 pub mod step;

@@ -8,22 +8,22 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use super::committer;
+use super::counters::{self, Counters};
 use super::dry_run::DryParts;
 use super::engine_thread::EngineThread;
 use super::handle::{Handle, Message, PeerStanding, Shared};
 use super::peers::{self, Common, Connections, Running};
 use super::step::{Core, Event};
-use crate::charging::engine::{END_TO_END_COUNTER, Engine, Input, Seed};
+use crate::charging::engine::{Engine, Input, Seed};
 use crate::charging::policy::{Policy, Retention};
 use crate::charging::request::Library;
 use crate::clock;
 use crate::config::Config;
 use crate::diameter::Dictionary;
-use crate::diameter::ids::END_TO_END_BLOCK;
 use crate::mapping::Mapping;
 use crate::peer::routing::Routes;
 use crate::peer::{DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState};
-use crate::store::{Batch, CommitResult, Store};
+use crate::store::{CommitResult, Store};
 use crate::telemetry::log::{Fields, emit};
 use crate::telemetry::{LogEvent, Metrics, SpoolCounts};
 use crate::transport::{EventSink, PeerEvent};
@@ -83,16 +83,6 @@ pub struct Gateway {
 
 /// Notifications that a slow listener may be behind.
 const NOTICES_MAX: usize = 1024;
-
-const SESSION_HIGH: &str = "session_high";
-const ORIGIN_STATE_ID: &str = "origin_state_id";
-
-/// Numbers that are on disk before they are used.
-struct Counters {
-    end_to_end_first: u32,
-    session_high: u32,
-    origin_state_id: u32,
-}
 
 /// Opens the store, goes on where it ended, and connects to every peer. Needs a tokio runtime.
 ///
@@ -200,31 +190,11 @@ fn thread(
         .map_err(|error| StartError::Thread(error.to_string()))
 }
 
-/// S-03, H-15: no Session-Id and no End-to-End id comes back, whatever the clock does.
+/// The counters of this life, reserved on disk.
 fn reserve(store: &mut dyn Store, known: &[(String, u64)]) -> Result<Counters, StartError> {
-    let known = |name: &str| known.iter().find(|(n, _)| n == name).map(|(_, value)| *value);
-    let now = u32::try_from(clock::wall().secs().max(1)).unwrap_or(u32::MAX);
-    #[allow(clippy::cast_possible_truncation)] // Any 32 bits will do for a first start.
-    let end_to_end_first = match known(END_TO_END_COUNTER) {
-        Some(first) => u32::try_from(first).unwrap_or(0),
-        None => random() as u32,
-    };
-    let before = known(SESSION_HIGH).and_then(|high| u32::try_from(high).ok());
-    let session_high = before.map_or(now, |before| now.max(before.saturating_add(1)));
-    let origin_state_id =
-        known(ORIGIN_STATE_ID).and_then(|id| u32::try_from(id).ok()).unwrap_or(now);
-    let batch = Batch {
-        counters: vec![
-            (END_TO_END_COUNTER, u64::from(end_to_end_first.wrapping_add(END_TO_END_BLOCK))),
-            (SESSION_HIGH, u64::from(session_high)),
-            (ORIGIN_STATE_ID, u64::from(origin_state_id)),
-        ],
-        ..Batch::default()
-    };
+    let (counters, batch) = counters::next(known, clock::wall(), random());
     match store.commit(&[batch]).pop() {
-        Some(CommitResult::Durable) => {
-            Ok(Counters { end_to_end_first, session_high, origin_state_id })
-        }
+        Some(CommitResult::Durable) => Ok(counters),
         Some(other) => Err(StartError::Commit(format!("{other:?}"))),
         None => Err(StartError::Commit("the store did not say".to_owned())),
     }

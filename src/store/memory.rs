@@ -62,9 +62,30 @@ impl MemoryStore {
         self.records.values()
     }
 
+    fn conflict(&self, batch: &Batch) -> Option<CommitResult> {
+        let claimed = batch.claims.iter().find(|key| self.keys.contains_key(key))?;
+        Some(CommitResult::Conflict(claimed.clone()))
+    }
+
+    /// A conflict is found before anything can fail.
+    fn apply_faulty(
+        &mut self,
+        batch: &Batch,
+        result: &CommitResult,
+        written: bool,
+    ) -> CommitResult {
+        if let Some(conflict) = self.conflict(batch) {
+            return conflict;
+        }
+        if written {
+            self.apply(batch);
+        }
+        result.clone()
+    }
+
     fn apply(&mut self, batch: &Batch) -> CommitResult {
-        if let Some(key) = batch.claims.iter().find(|key| self.keys.contains_key(key)) {
-            return CommitResult::Conflict(key.clone());
+        if let Some(conflict) = self.conflict(batch) {
+            return conflict;
         }
         let new = batch.records.iter().filter(|row| !self.records.contains_key(&row.id)).count();
         let room = self.records_max.map(|max| max.saturating_sub(self.records.len()));
@@ -97,12 +118,7 @@ impl Store for MemoryStore {
         match self.faults.pop_front() {
             None => batches.iter().map(|batch| self.apply(batch)).collect(),
             Some(Fault { result, written }) => {
-                if written {
-                    for batch in batches {
-                        self.apply(batch);
-                    }
-                }
-                vec![result; batches.len()]
+                batches.iter().map(|batch| self.apply_faulty(batch, &result, written)).collect()
             }
         }
     }

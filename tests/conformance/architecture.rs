@@ -44,6 +44,21 @@ const TABLE: &[(&str, bool, &[&str])] = &[
         ],
     ),
     ("sim", true, &["transport", "peer", "diameter", "telemetry", "clock", "diagnostic"]),
+    (
+        "universe",
+        true,
+        &[
+            "clock",
+            "diagnostic",
+            "diameter",
+            "mapping",
+            "charging",
+            "peer",
+            "store",
+            "gateway",
+            "sim",
+        ],
+    ),
     ("api", false, &["gateway", "charging", "config", "telemetry", "store", "clock", "diagnostic"]),
     (
         "console",
@@ -78,6 +93,7 @@ const TABLE: &[(&str, bool, &[&str])] = &[
             "transport",
             "gateway",
             "sim",
+            "universe",
             "api",
             "console",
         ],
@@ -97,6 +113,7 @@ const SHELL_FILES: &[&str] = &[
     "sim/cpm",
     "sim/load",
     "sim/control",
+    "universe/run",
 ];
 
 const BANNED_WHEN_PURE: &[&str] = &[

@@ -30,4 +30,5 @@ mod scenario;
 mod services;
 mod sim;
 mod trigger_rows;
+mod universe;
 mod watchdog;
