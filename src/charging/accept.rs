@@ -207,6 +207,7 @@ impl Engine {
             stored: false,
             backoff: 0,
             copies_made: 0,
+            leaving: false,
         };
         change.slot.session.records.push(Brief {
             id,

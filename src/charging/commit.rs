@@ -393,6 +393,7 @@ impl Engine {
                 record.state == RecordState::Waiting
                     && record.due_at.is_none()
                     && record.copies.is_empty()
+                    && !record.leaving
                     && !record.parked
                     && !record.recovered
             });

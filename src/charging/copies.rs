@@ -26,7 +26,19 @@ impl Engine {
     pub(super) fn submit(&mut self, id: RecordId, reason: &'static str) {
         let token = self.token(id);
         if let Some(submission) = self.submission(token, reason) {
+            if let Some(record) = self.records.get_mut(&id) {
+                record.leaving = true;
+            }
             self.out.push(Action::Submit(submission));
+        }
+    }
+
+    /// The copy that was handed over waits for a place: nothing has left.
+    pub fn waits_for_room(&mut self, token: u64) {
+        if let Some(id) = self.record_of(token)
+            && let Some(record) = self.records.get_mut(&id)
+        {
+            record.leaving = false;
         }
     }
 
@@ -99,6 +111,7 @@ impl Engine {
         record.copies.push(Copy { peer, outstanding: true });
         record.attempts += 1;
         record.copies_made += 1;
+        record.leaving = false;
         record.sent_at = Some(now);
         record.parked = false;
         record.unmarking = false;

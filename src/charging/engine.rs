@@ -240,7 +240,14 @@ impl Engine {
                 self.found(lookup, key, session, error);
             }
             Input::Sent { token, peer } => self.sent(token, peer),
-            Input::NoPeer { token } => self.for_record(token, Work::NoPeer),
+            Input::NoPeer { token } => {
+                if let Some(id) = self.record_of(token)
+                    && let Some(record) = self.records.get_mut(&id)
+                {
+                    record.leaving = false;
+                }
+                self.for_record(token, Work::NoPeer);
+            }
             Input::Answer { token, peer, hop_by_hop, bytes, round_trip } => {
                 self.for_record(token, |record| Work::Answer {
                     record,

@@ -94,8 +94,7 @@ impl Engine {
         let record = self.records.get(last)?;
         let fresh = record.command == Command::AcrInterim
             && record.state == RecordState::Waiting
-            && record.attempts == 0
-            && !record.recovered;
+            && record.is_unsent();
         fresh.then_some((record.id, record.number))
     }
 

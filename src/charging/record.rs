@@ -222,9 +222,17 @@ pub struct Record {
     /// Copies of this life, those that never left included: names the Tx of each.
     #[cbor(skip)]
     pub copies_made: u32,
+    /// A copy was handed over, and whoever takes it has not said so yet.
+    #[cbor(skip)]
+    pub leaving: bool,
 }
 
 impl Record {
+    /// No copy ever left, as far as this life can know.
+    pub fn is_unsent(&self) -> bool {
+        self.attempts == 0 && !self.leaving && !self.recovered
+    }
+
     /// A copy is on its way and neither answered nor lost.
     pub fn in_flight(&self) -> bool {
         self.copies.iter().any(|copy| copy.outstanding)

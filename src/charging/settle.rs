@@ -154,9 +154,10 @@ impl Engine {
     /// A late 2001 takes what it covers out of a backup record that is not sent yet.
     fn shrink_backup(&mut self, change: &mut Change) {
         let Some(id) = change.slot.session.backup else { return };
-        let unsent = self.records.get(&id).is_some_and(|record| {
-            record.state == RecordState::Waiting && record.attempts == 0 && !record.recovered
-        });
+        let unsent = self
+            .records
+            .get(&id)
+            .is_some_and(|record| record.state == RecordState::Waiting && record.is_unsent());
         if !unsent {
             let words = "a late answer covers units that a backup record reports too".to_owned();
             self.alarm(Alarm::DoubleSettlement, Some(id), words);

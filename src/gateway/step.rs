@@ -357,6 +357,7 @@ impl Core {
             Dispatched::Full(room_at) => {
                 let deadline = now + self.engine.tx_of(token).unwrap_or_default();
                 let waiter = Waiter { token, reason };
+                self.engine.waits_for_room(token);
                 self.waiting.join(route, rank(command), waiter, (room_at, deadline));
                 return Some(room_at);
             }

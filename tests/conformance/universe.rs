@@ -3,8 +3,20 @@
 //! `farebox universe` plays hundreds. A seed that failed becomes a test here, with as few faults and
 //! calls as it needs.
 
-use farebox::universe::plan::Plan;
+use std::time::Duration;
+
+use farebox::charging::event::CloseTrigger;
+use farebox::universe::nemesis::NemesisEvent;
+use farebox::universe::plan::{Call, Plan, Script, Setup};
 use farebox::universe::world::{Kit, Options, Verdict, play};
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
 
 fn judge(plan: &Plan) -> Verdict {
     let verdict = play(plan, &Kit::default(), Options { bug: None, keep_trace: 60 });
@@ -19,9 +31,34 @@ fn judge(plan: &Plan) -> Verdict {
     verdict
 }
 
+fn plan(setup: Setup, scripts: Vec<Script>, events: Vec<NemesisEvent>) -> Plan {
+    Plan { seed: 1, setup, scripts, events, load: secs(60) }
+}
+
+fn interim(sequence: u64, seconds: u64, messages: u64) -> Call {
+    Call::Interim { sequence, seconds, messages }
+}
+
+fn close(trigger: CloseTrigger, seconds: u64, messages: u64) -> Call {
+    Call::Close { trigger, seconds, messages, sip_error: None }
+}
+
 #[test]
 fn i_all_hold_where_nothing_goes_wrong() {
     for seed in 0..6 {
         judge(&Plan::without_faults(seed));
     }
+}
+
+#[test]
+fn s_10_an_interim_whose_copy_is_leaving_is_not_replaced() {
+    let calls = [
+        (secs(1), Call::Start),
+        (millis(2000), interim(1, 1, 1)),
+        (millis(2000), interim(2, 2, 2)),
+        (secs(9), close(CloseTrigger::ByeReceived, 8, 3)),
+    ];
+    let script = Script::plain("hasty-chat", "chat", &calls);
+    let setup = Setup { flush: millis(20), ..Setup::plain() };
+    judge(&plan(setup, vec![script], Vec::new()));
 }
