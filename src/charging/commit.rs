@@ -207,7 +207,7 @@ impl Engine {
         let mut rows = Batch {
             sessions: vec![SessionRow {
                 id: session.key.clone(),
-                ended: session.ended_at.is_some() && change.slot.live.is_empty(),
+                ended: is_over(session, &change.slot.live, &self.records),
                 opened_at: session.opened_at,
                 changed_at: self.wall,
                 body: encode(session),

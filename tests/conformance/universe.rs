@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use farebox::charging::event::CloseTrigger;
-use farebox::universe::nemesis::NemesisEvent;
+use farebox::universe::nemesis::{DiskFault, NemesisEvent, Strike};
 use farebox::universe::plan::{Call, Plan, Script, Setup};
 use farebox::universe::world::{Kit, Options, Verdict, play};
 
@@ -35,6 +35,10 @@ fn plan(setup: Setup, scripts: Vec<Script>, events: Vec<NemesisEvent>) -> Plan {
     Plan { seed: 1, setup, scripts, events, load: secs(60) }
 }
 
+fn strike(at: Duration, lasts: Duration, what: Strike) -> NemesisEvent {
+    NemesisEvent { at, lasts, what }
+}
+
 fn interim(sequence: u64, seconds: u64, messages: u64) -> Call {
     Call::Interim { sequence, seconds, messages }
 }
@@ -61,4 +65,16 @@ fn s_10_an_interim_whose_copy_is_leaving_is_not_replaced() {
     let script = Script::plain("hasty-chat", "chat", &calls);
     let setup = Setup { flush: millis(20), ..Setup::plain() };
     judge(&plan(setup, vec![script], Vec::new()));
+}
+
+#[test]
+fn fq_04_a_thousand_late_interims_of_one_session_need_no_stack() {
+    let mut calls = vec![(secs(1), Call::Start), (secs(3), close(CloseTrigger::ByeReceived, 2, 1))];
+    calls.extend((2..3000).map(|sequence| (millis(3001), interim(sequence, 2, 1))));
+    let script = Script::plain("busy-chat", "offline-only", &calls);
+    let slow = strike(secs(2), secs(9), Strike::Disk(DiskFault::Slow(secs(2))));
+    let plan = plan(Setup::plain(), vec![script], vec![slow]);
+    let small = std::thread::Builder::new().stack_size(512 * 1024);
+    let played = small.spawn(move || judge(&plan).calls).expect("a thread");
+    assert_eq!(played.join().expect("no overflow"), 3000);
 }
