@@ -210,6 +210,10 @@ impl Engine {
     /// The head of the queue is final: the next one may go.
     fn advance(&mut self, change: &mut Change, done: RecordId) {
         let Some(rf) = change.slot.session.rf.as_mut() else { return };
+        // A backup record stands alone: its end is nobody's turn.
+        if !rf.queue.contains(&done) {
+            return;
+        }
         rf.queue.retain(|queued| *queued != done);
         let Some(next) = rf.queue.first().copied() else { return };
         let armed = self.records.get(&next).is_none_or(|record| record.due_at.is_some());

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use farebox::charging::event::CloseTrigger;
+use farebox::sim::fault::{Fault, Verb, When};
 use farebox::universe::nemesis::{DiskFault, NemesisEvent, Strike};
 use farebox::universe::plan::{Call, Plan, Script, Setup};
 use farebox::universe::world::{Kit, Options, Verdict, play};
@@ -77,4 +78,24 @@ fn fq_04_a_thousand_late_interims_of_one_session_need_no_stack() {
     let small = std::thread::Builder::new().stack_size(512 * 1024);
     let played = small.spawn(move || judge(&plan).calls).expect("a thread");
     assert_eq!(played.join().expect("no overflow"), 3000);
+}
+
+#[test]
+fn s_12_the_end_of_a_backup_record_is_nobody_elses_turn() {
+    let scripts = (0..20).map(|n| {
+        let calls = [
+            (secs(1), Call::Start),
+            (millis(9000 + n * 50), close(CloseTrigger::ByeReceived, 8, 3)),
+        ];
+        Script::plain(&format!("chat-{n}"), "chat", &calls)
+    });
+    let fault = Fault {
+        server: None,
+        when: When { command: Some("CCR-T".to_owned()), ..When::default() },
+        at: None,
+        lasts: None,
+        verbs: vec![Verb::Answer(5002)],
+    };
+    let lost = Strike::Serve { peers: 0b0011, id: &["FA-18"], fault };
+    judge(&plan(Setup::plain(), scripts.collect(), vec![strike(secs(5), secs(50), lost)]));
 }
