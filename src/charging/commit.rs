@@ -197,8 +197,8 @@ impl Engine {
         if let (false, Some(before)) = (new, before) {
             slot.restore(before);
             let key = slot.session.key.clone();
-            self.sessions.insert(key.clone(), slot);
-            self.drain_inbox(&key);
+            // Whoever is served from the inbox goes on with it; a call from outside found it empty.
+            self.sessions.insert(key, slot);
         }
     }
 
@@ -486,6 +486,16 @@ impl Engine {
             }
         }
     }
+}
+
+/// Nothing of the session goes on after a restart: no record waits, no call is unanswered.
+fn is_over(
+    session: &Session,
+    live: &BTreeSet<RecordId>,
+    records: &BTreeMap<RecordId, Record>,
+) -> bool {
+    let waits = |id: &RecordId| records.get(id).is_some_and(|r| r.state == RecordState::Waiting);
+    session.ended_at.is_some() && session.calls.is_empty() && !live.iter().any(waits)
 }
 
 /// Does a record stay in memory: still waiting, or a late answer would change something?

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use farebox::charging::event::CloseTrigger;
 use farebox::sim::fault::{Fault, Verb, When};
-use farebox::universe::nemesis::{DiskFault, NemesisEvent, Strike};
+use farebox::universe::nemesis::{Death, DiskFault, NemesisEvent, Strike};
 use farebox::universe::plan::{Call, Plan, Script, Setup};
 use farebox::universe::world::{Kit, Options, Verdict, play};
 
@@ -98,4 +98,12 @@ fn s_12_the_end_of_a_backup_record_is_nobody_elses_turn() {
     };
     let lost = Strike::Serve { peers: 0b0011, id: &["FA-18"], fault };
     judge(&plan(Setup::plain(), scripts.collect(), vec![strike(secs(5), secs(50), lost)]));
+}
+
+#[test]
+fn fd_18_an_ended_session_is_not_taken_up_again_at_start() {
+    let calls = [(secs(1), Call::Start), (secs(9), close(CloseTrigger::ByeReceived, 8, 3))];
+    let script = Script::plain("ended-chat", "chat", &calls);
+    let crash = Strike::Crash { death: Death::Kill, down: secs(1), wall_step_millis: 0, again: 0 };
+    judge(&plan(Setup::plain(), vec![script], vec![strike(secs(20), secs(1), crash)]));
 }
