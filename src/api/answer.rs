@@ -26,7 +26,7 @@ pub fn session_body(view: &SessionView) -> Vec<u8> {
     to_bytes(&SessionJson::from(view))
 }
 
-fn to_bytes(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn to_bytes(value: &impl Serialize) -> Vec<u8> {
     // Every type here has string keys and finite numbers, so that this cannot fail.
     serde_json::to_vec(value).unwrap_or_default()
 }
@@ -114,7 +114,7 @@ impl<'a> From<&'a SessionView> for SessionJson<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AdviceJson<'a> {
+pub(super) struct AdviceJson<'a> {
     service: &'static str,
     sip_status: Option<u16>,
     stop_by: Option<StopByJson<'a>>,
@@ -304,7 +304,7 @@ const DECIMAL_ZEROS_MAX: u32 = 30;
 /// The six members of `result`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ResultJson<'a> {
+pub(super) struct ResultJson<'a> {
     code: Option<u32>,
     name: Option<&'a str>,
     vendor: Option<u32>,
@@ -375,15 +375,23 @@ impl Serialize for Ch2Json<'_> {
     }
 }
 
+/// The word of an interface.
+pub(super) fn interface_word(interface: Interface) -> &'static str {
+    match interface {
+        Interface::Ch1 => "ch1",
+        Interface::Ch2 => "ch2",
+    }
+}
+
 /// Microseconds as milliseconds; exact to 2^53 of them, and shortest when printed.
 #[allow(clippy::cast_precision_loss)]
-fn millis(micros: u64) -> f64 {
+pub(super) fn millis(micros: u64) -> f64 {
     micros as f64 / 1000.0
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ServiceJson<'a> {
+pub(super) struct ServiceJson<'a> {
     rating_group: Option<u32>,
     result: ResultJson<'a>,
 }
@@ -414,7 +422,7 @@ impl<'a> From<&'a DiameterIds> for IdsJson<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RecordJson<'a> {
+pub(super) struct RecordJson<'a> {
     record_id: Id,
     interface: &'static str,
     command: &'a str,
@@ -430,10 +438,7 @@ impl<'a> From<&'a RecordView> for RecordJson<'a> {
     fn from(record: &'a RecordView) -> RecordJson<'a> {
         RecordJson {
             record_id: Id(record.record_id),
-            interface: match record.interface {
-                Interface::Ch1 => "ch1",
-                Interface::Ch2 => "ch2",
-            },
+            interface: interface_word(record.interface),
             command: &record.command,
             number: record.number,
             state: state_word(record.state),
@@ -457,7 +462,7 @@ impl<'a> From<&'a Warning> for WarningJson<'a> {
     }
 }
 
-struct Time(Wall);
+pub(super) struct Time(pub(super) Wall);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
@@ -465,7 +470,7 @@ impl Serialize for Time {
     }
 }
 
-struct Id(RecordId);
+pub(super) struct Id(pub(super) RecordId);
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
@@ -473,7 +478,7 @@ impl Serialize for Id {
     }
 }
 
-fn state(state: SessionState) -> &'static str {
+pub(super) fn state(state: SessionState) -> &'static str {
     match state {
         SessionState::Open => "open",
         SessionState::Ending => "ending",
@@ -481,7 +486,7 @@ fn state(state: SessionState) -> &'static str {
     }
 }
 
-fn basis(basis: Basis) -> &'static str {
+pub(super) fn basis(basis: Basis) -> &'static str {
     match basis {
         Basis::Ocs => "ocs",
         Basis::FailurePolicy => "failure_policy",

@@ -6,7 +6,9 @@
 use sha2::{Digest, Sha256};
 
 use super::fields::{Field, FieldProblem, INTEGER_MAX, Problems, is_id};
-use super::json::{self, Json, Malformed};
+use super::json::{self, Document, Json, Malformed};
+use super::schema::Object;
+use super::shapes::*;
 use super::words::*;
 use crate::charging::event::{
     Cause, CauseKind, CloseTrigger, Content, Cpm, EventAction, Identity, Interfaces, Interim,
@@ -15,6 +17,7 @@ use crate::charging::event::{
 };
 use crate::clock::Wall;
 use crate::diagnostic::suggest;
+use crate::store::Interface;
 
 /// Which call the body belongs to; the session's id is the path's, decoded.
 #[derive(Clone, Copy, Debug)]
@@ -47,62 +50,102 @@ pub enum BodyError {
 /// [`BodyError`], with every problem of the body.
 pub fn read(call: Call<'_>, bytes: &[u8], services: &[String]) -> Result<Trigger, BodyError> {
     let document = json::read(bytes).map_err(BodyError::Malformed)?;
+    read_document(&document, |body| trigger(call, body, services))
+}
+
+/// Reads a document as `read` does, with every problem that it notes.
+///
+/// # Errors
+/// [`BodyError::Invalid`], also for keys that are written twice.
+pub fn read_document<T>(
+    document: &Document,
+    read: impl FnOnce(&Field<'_>) -> Option<T>,
+) -> Result<T, BodyError> {
     let problems = Problems::default();
-    for pointer in document.duplicates {
-        problems.note(pointer, "the key is written twice", None);
+    for pointer in &document.duplicates {
+        problems.note(pointer.clone(), "the key is written twice", None);
     }
-    let trigger = trigger(call, &document.root, &problems, services);
+    let value = read(&Field::root(&document.root, &problems));
     let found = problems.into_list();
-    match trigger {
-        Some(trigger) if found.is_empty() => Ok(trigger),
+    match value {
+        Some(value) if found.is_empty() => Ok(value),
         _ => Err(BodyError::Invalid(found)),
     }
 }
 
 /// SHA-256 of path and body: tells a repeat from a reuse of a key.
-pub fn fingerprint(path: &str, body: &[u8]) -> [u8; 32] {
+///
+/// The body counts as the API reads it: blanks, the order of members, `null` and the way a
+/// character is written make no difference, so that a repeat in another envelope is a repeat.
+pub fn fingerprint(path: &str, body: &Json) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(path.as_bytes());
     hash.update([0]);
-    hash.update(body);
+    feed(&mut hash, body);
     hash.finalize().into()
 }
 
-fn trigger(
-    call: Call<'_>,
-    json: &Json,
-    problems: &Problems,
-    services: &[String],
-) -> Option<Trigger> {
-    let body = Field::root(json, problems);
+/// Every value with its kind and its length, so that no two bodies give the same octets.
+fn feed(hash: &mut Sha256, json: &Json) {
+    let mut put = |kind: u8, bytes: &[u8]| {
+        hash.update([kind]);
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    match json {
+        Json::Null => put(b'z', &[]),
+        Json::Bool(value) => put(b'b', &[u8::from(*value)]),
+        Json::Whole(value) => put(b'n', &value.to_be_bytes()),
+        Json::Negative(value) => put(b'm', &value.to_be_bytes()),
+        Json::Fraction(value) => put(b'f', &value.to_bits().to_be_bytes()),
+        Json::Text(text) => put(b't', text.as_bytes()),
+        Json::List(items) => {
+            put(b'l', &(items.len() as u64).to_be_bytes());
+            items.iter().for_each(|item| feed(hash, item));
+        }
+        Json::Map(entries) => {
+            let mut given: Vec<_> =
+                entries.iter().filter(|(_, value)| *value != Json::Null).collect();
+            given.sort_by(|left, right| left.0.cmp(&right.0));
+            put(b'o', &(given.len() as u64).to_be_bytes());
+            for (name, value) in given {
+                feed(hash, &Json::Text(name.clone()));
+                feed(hash, value);
+            }
+        }
+    }
+}
+
+/// The trigger at its place in a document.
+pub fn trigger(call: Call<'_>, body: &Field<'_>, services: &[String]) -> Option<Trigger> {
     if let Call::Interim(id) | Call::Terminate(id) = call
         && !is_id(id)
     {
         body.problem("the session id in the path must be 1 to 255 printable ASCII characters");
     }
     match call {
-        Call::Start => start(&body, services).map(|start| Trigger::Start(Box::new(start))),
-        Call::Interim(id) => interim(&body, id).map(|interim| Trigger::Interim(Box::new(interim))),
+        Call::Start => start(body, services).map(|start| Trigger::Start(Box::new(start))),
+        Call::Interim(id) => interim(body, id).map(|interim| Trigger::Interim(Box::new(interim))),
         Call::Terminate(id) => {
-            terminate(&body, id, services).map(|end| Trigger::Terminate(Box::new(end)))
+            terminate(body, id, services).map(|end| Trigger::Terminate(Box::new(end)))
         }
-        Call::Event => event(&body, services).map(|event| Trigger::Event(Box::new(event))),
+        Call::Event => event(body, services).map(|event| Trigger::Event(Box::new(event))),
     }
 }
 
 fn start(body: &Field<'_>, services: &[String]) -> Option<Start> {
-    body.object(START)?;
-    let session_id = body.required("sessionId").and_then(|field| field.id());
-    let timestamp = body.required("timestamp").and_then(|field| field.time());
-    let service = body.required("service").and_then(|field| service(&field, services));
-    let subscriber = body.required("subscriber").and_then(|field| subscriber(&field));
-    let start = start_fields(body, service, subscriber.unwrap_or_default(), START_CPM);
+    body.object(&START)?;
+    let session_id = body.get("sessionId").and_then(|field| field.id());
+    let timestamp = body.get("timestamp").and_then(|field| field.time());
+    let service = body.get("service").and_then(|field| service(&field, services));
+    let subscriber = body.get("subscriber").and_then(|field| subscriber(&field));
+    let start = start_fields(body, service, subscriber.unwrap_or_default(), &START_CPM);
     Some(Start { session_id: session_id?, timestamp: timestamp?, ..start })
 }
 
 /// The `session` object of a terminate: none of the start's fields is required.
 fn orphan(field: &Field<'_>, id: &str, at: Wall, services: &[String]) -> Option<Start> {
-    field.object(START)?;
+    field.part(&START)?;
     if let Some(given) = field.get("sessionId")
         && given.id().is_some_and(|given| given != id)
     {
@@ -111,7 +154,7 @@ fn orphan(field: &Field<'_>, id: &str, at: Wall, services: &[String]) -> Option<
     let timestamp = field.get("timestamp").map_or(Some(at), |field| field.time())?;
     let service = field.get("service").and_then(|field| service(&field, services));
     let subscriber = field.get("subscriber").and_then(|field| subscriber(&field));
-    let start = start_fields(field, service, subscriber.unwrap_or_default(), START_CPM);
+    let start = start_fields(field, service, subscriber.unwrap_or_default(), &START_CPM);
     Some(Start { session_id: id.to_owned(), timestamp, ..start })
 }
 
@@ -120,7 +163,7 @@ fn start_fields(
     body: &Field<'_>,
     service: Option<String>,
     subscriber: Vec<Identity>,
-    cpm: &[&str],
+    cpm: &Object,
 ) -> Start {
     Start {
         session_id: String::new(),
@@ -135,8 +178,8 @@ fn start_fields(
 }
 
 fn interim(body: &Field<'_>, id: &str) -> Option<Interim> {
-    body.object(INTERIM)?;
-    let timestamp = body.required("timestamp").and_then(|field| field.time());
+    body.object(&INTERIM)?;
+    let timestamp = body.get("timestamp").and_then(|field| field.time());
     let interim = Interim {
         session_id: id.to_owned(),
         sequence: sequence(body),
@@ -153,9 +196,9 @@ fn interim(body: &Field<'_>, id: &str) -> Option<Interim> {
 }
 
 fn terminate(body: &Field<'_>, id: &str, services: &[String]) -> Option<Terminate> {
-    body.object(TERMINATE)?;
-    let trigger = body.required("trigger").and_then(|field| field.word(CLOSE_TRIGGERS));
-    let timestamp = body.required("timestamp").and_then(|field| field.time());
+    body.object(&TERMINATE)?;
+    let trigger = body.get("trigger").and_then(|field| field.word(CLOSE_TRIGGERS));
+    let timestamp = body.get("timestamp").and_then(|field| field.time());
     let at = timestamp.unwrap_or_default();
     let terminate = Terminate {
         session_id: id.to_owned(),
@@ -177,12 +220,12 @@ fn terminate(body: &Field<'_>, id: &str, services: &[String]) -> Option<Terminat
 }
 
 fn event(body: &Field<'_>, services: &[String]) -> Option<OneTimeEvent> {
-    body.object(EVENT)?;
-    let event_id = body.required("eventId").and_then(|field| field.id());
-    let kind = body.required("kind").and_then(|field| field.name());
-    let timestamp = body.required("timestamp").and_then(|field| field.time());
-    let service = body.required("service").and_then(|field| service(&field, services));
-    let subscriber = body.required("subscriber").and_then(|field| subscriber(&field));
+    body.object(&EVENT)?;
+    let event_id = body.get("eventId").and_then(|field| field.id());
+    let kind = body.get("kind").and_then(|field| field.name());
+    let timestamp = body.get("timestamp").and_then(|field| field.time());
+    let service = body.get("service").and_then(|field| service(&field, services));
+    let subscriber = body.get("subscriber").and_then(|field| subscriber(&field));
     let action = body.get("action").map_or(Some(EventAction::Debit), |field| field.word(ACTIONS));
     let refund_of = body.get("refundOf").and_then(|field| field.id());
     if refund_of.is_some() && action.is_some_and(|action| action != EventAction::Refund) {
@@ -190,7 +233,7 @@ fn event(body: &Field<'_>, services: &[String]) -> Option<OneTimeEvent> {
     }
     let one_message = Units { messages: Some(1), ..Units::default() };
     let units = body.get("units").map_or(Some(one_message), |field| units(&field));
-    let content = content(body, subscriber.unwrap_or_default(), EVENT_CPM);
+    let content = content(body, subscriber.unwrap_or_default(), &EVENT_CPM);
     let rating_group = body.get("ratingGroup").and_then(|field| rating_group(&field));
     let delivery = body.get("delivery").and_then(|field| field.text());
     let size_and_type = body.get("content").and_then(|field| message_content(&field));
@@ -214,7 +257,7 @@ fn event(body: &Field<'_>, services: &[String]) -> Option<OneTimeEvent> {
     })
 }
 
-fn content(body: &Field<'_>, subscriber: Vec<Identity>, cpm_fields: &[&str]) -> Content {
+fn content(body: &Field<'_>, subscriber: Vec<Identity>, cpm_fields: &Object) -> Content {
     Content {
         role: body.get("role").and_then(|field| field.word(ROLES)).unwrap_or_default(),
         node: body.get("node").and_then(|field| field.identity()),
@@ -228,7 +271,7 @@ fn content(body: &Field<'_>, subscriber: Vec<Identity>, cpm_fields: &[&str]) -> 
     }
 }
 
-fn cpm(field: &Field<'_>, known: &[&str]) -> Cpm {
+fn cpm(field: &Field<'_>, known: &Object) -> Cpm {
     if field.object(known).is_none() {
         return Cpm::default();
     }
@@ -238,26 +281,12 @@ fn cpm(field: &Field<'_>, known: &[&str]) -> Cpm {
         contribution_id: text("contributionId"),
         server_role: field.get("serverRole").and_then(|field| field.word(SERVER_ROLES)),
         group_uri: field.get("groupUri").and_then(|field| field.identity()),
-        imdn_message_id: if known.contains(&"imdnMessageId") {
-            text("imdnMessageId")
-        } else {
-            None
-        },
+        imdn_message_id: known.member("imdnMessageId").and_then(|member| text(member.name)),
     }
 }
 
 fn sip(field: &Field<'_>) -> Sip {
-    let known = [
-        "callId",
-        "outgoingCallId",
-        "icid",
-        "origIoi",
-        "termIoi",
-        "icsi",
-        "requestTimestamp",
-        "responseTimestamp",
-    ];
-    if field.object(&known).is_none() {
+    if field.object(&SIP).is_none() {
         return Sip::default();
     }
     let text = |name| field.get(name).and_then(|field| field.text());
@@ -276,10 +305,10 @@ fn sip(field: &Field<'_>) -> Sip {
 /// 1 to 8 identities.
 fn subscriber(field: &Field<'_>) -> Option<Vec<Identity>> {
     let identities = field.list(|item| {
-        item.object(&["type", "value"])?;
+        item.object(&IDENTITY)?;
         let kind =
-            item.required("type").and_then(|field| field.word_or(IDENTITY_TYPES, IDENTITY_ALIASES));
-        let value = item.required("value").and_then(|field| field.identity());
+            item.get("type").and_then(|field| field.word_or(IDENTITY_TYPES, IDENTITY_ALIASES));
+        let value = item.get("value").and_then(|field| field.identity());
         Some(Identity { kind: kind?, value: value? })
     })?;
     let Json::List(items) = field.json() else { return None };
@@ -290,8 +319,6 @@ fn subscriber(field: &Field<'_>) -> Option<Vec<Identity>> {
     }
     Some(identities)
 }
-
-const SUBSCRIBERS_MAX: usize = 8;
 
 fn service(field: &Field<'_>, services: &[String]) -> Option<String> {
     let name = field.name()?;
@@ -317,12 +344,15 @@ fn count(body: &Field<'_>, name: &str) -> Option<u64> {
 
 /// At least one of `ch1` and `ch2`: an empty list would be a session that nobody charges.
 fn interfaces(field: &Field<'_>) -> Option<Interfaces> {
-    let pinned = field.list(|item| item.word(&[("ch1", true), ("ch2", false)]))?;
+    let pinned = field.list(|item| item.word(INTERFACE_WORDS))?;
     if matches!(field.json(), Json::List(items) if items.is_empty()) {
         field.problem("must name ch1, ch2 or both");
         return None;
     }
-    Some(Interfaces { ch1: pinned.contains(&true), ch2: pinned.contains(&false) })
+    Some(Interfaces {
+        ch1: pinned.contains(&Interface::Ch1),
+        ch2: pinned.contains(&Interface::Ch2),
+    })
 }
 
 fn rating_group(field: &Field<'_>) -> Option<RatingGroupRef> {
@@ -345,9 +375,9 @@ fn rating_group(field: &Field<'_>) -> Option<RatingGroupRef> {
 fn request(field: &Field<'_>) -> Vec<UnitRequest> {
     let mut seen: Vec<Option<RatingGroupRef>> = Vec::new();
     let entries = field.list(|item| {
-        item.object(&["ratingGroup", "units"])?;
+        item.object(&UNIT_REQUEST)?;
         let rating_group = item.get("ratingGroup").and_then(|field| rating_group(&field));
-        let units = item.required("units").and_then(|field| units(&field))?;
+        let units = item.get("units").and_then(|field| units(&field))?;
         if seen.contains(&rating_group) {
             item.problem("the rating group is listed twice");
         }
@@ -360,10 +390,10 @@ fn request(field: &Field<'_>) -> Vec<UnitRequest> {
 fn usage(field: &Field<'_>) -> Vec<UsageEntry> {
     let mut seen: Vec<(Option<RatingGroupRef>, Option<Tariff>)> = Vec::new();
     let entries = field.list(|item| {
-        item.object(&["ratingGroup", "units", "tariff"])?;
+        item.object(&USAGE_ENTRY)?;
         let rating_group = item.get("ratingGroup").and_then(|field| rating_group(&field));
         let tariff = item.get("tariff").and_then(|field| field.word(TARIFFS));
-        let units = item.required("units").and_then(|field| units(&field))?;
+        let units = item.get("units").and_then(|field| units(&field))?;
         let key = (rating_group.clone(), tariff);
         if seen.contains(&key) {
             item.problem("the rating group is listed twice");
@@ -375,7 +405,7 @@ fn usage(field: &Field<'_>) -> Vec<UsageEntry> {
 }
 
 fn units(field: &Field<'_>) -> Option<Units> {
-    field.object(&["seconds", "messages", "bytes", "inputBytes", "outputBytes", "money"])?;
+    field.object(&UNITS)?;
     let amount = |name| field.get(name).and_then(|field| field.integer(INTEGER_MAX));
     let units = Units {
         seconds: field.get("seconds").and_then(|field| field.integer(u64::from(u32::MAX))),
@@ -396,9 +426,9 @@ fn units(field: &Field<'_>) -> Option<Units> {
 
 /// `{"amount": "0.70", "currency": "EUR"}`.
 fn money(field: &Field<'_>) -> Option<Money> {
-    field.object(&["amount", "currency"])?;
-    let amount = field.required("amount").and_then(|field| decimal(&field));
-    let currency = field.required("currency").and_then(|field| {
+    field.object(&MONEY)?;
+    let amount = field.get("amount").and_then(|field| decimal(&field));
+    let currency = field.get("currency").and_then(|field| {
         let text = field.text()?;
         let letters = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
         if !letters {
@@ -434,7 +464,7 @@ fn decimal(field: &Field<'_>) -> Option<(i64, i32)> {
 const DECIMAL_DIGITS_MAX: usize = 18;
 
 fn messages(field: &Field<'_>) -> Option<MessageCounters> {
-    field.object(&["sent", "delivered", "exploded", "explodedDelivered"])?;
+    field.object(&MESSAGES)?;
     Some(MessageCounters {
         sent: count(field, "sent"),
         delivered: count(field, "delivered"),
@@ -444,8 +474,8 @@ fn messages(field: &Field<'_>) -> Option<MessageCounters> {
 }
 
 fn cause(field: &Field<'_>) -> Option<Cause> {
-    field.object(&["kind", "sipStatus", "reasonHeader"])?;
-    let kind = field.required("kind").and_then(|field| field.word(CAUSES));
+    field.object(&CAUSE)?;
+    let kind = field.get("kind").and_then(|field| field.word(CAUSES));
     let sip_status = field.get("sipStatus").and_then(|field| {
         let status = field.integer(INTEGER_MAX)?;
         let fits = u16::try_from(status).ok().filter(|status| (400..=699).contains(status));
@@ -466,9 +496,9 @@ fn cause(field: &Field<'_>) -> Option<Cause> {
 
 /// Type and size of what was sent, never the content itself.
 fn message_content(field: &Field<'_>) -> Option<MessageContent> {
-    field.object(&["type", "size"])?;
-    let content_type = field.required("type").and_then(|field| field.name());
-    let size = field.required("size").and_then(|field| field.integer(INTEGER_MAX));
+    field.object(&CONTENT)?;
+    let content_type = field.get("type").and_then(|field| field.name());
+    let size = field.get("size").and_then(|field| field.integer(INTEGER_MAX));
     Some(MessageContent { content_type: content_type?, size: size? })
 }
 

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 use super::json::{Json, escape};
+use super::schema::Object;
 use crate::clock::Wall;
 use crate::diagnostic::suggest;
 
@@ -108,15 +109,29 @@ impl<'a> Field<'a> {
         self.problem(format!("expected {what}, not {}", self.json.describe()));
     }
 
-    /// Checks that this is an object with none but the `known` members. `None` if it is none.
-    pub fn object(&self, known: &[&str]) -> Option<()> {
+    /// Checks that this is an object with all required members and none but its table's. `None` if
+    /// it is no object at all.
+    pub fn object(&self, table: &Object) -> Option<()> {
+        self.part(table)?;
+        for member in table.members.iter().filter(|member| member.required) {
+            if self.get(member.name).is_none() {
+                self.problem_at(member.name, "required");
+            }
+        }
+        Some(())
+    }
+
+    /// The same, with nothing required.
+    pub fn part(&self, table: &Object) -> Option<()> {
         let Json::Map(entries) = self.json else {
             self.expected("an object");
             return None;
         };
-        for (name, _) in entries.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
-            let near = suggest(name, known.iter().copied()).map(str::to_owned);
-            self.problems.note(format!("{self}/{}", escape(name)), "unknown field", near);
+        for (name, _) in entries.iter().filter(|_| !table.open) {
+            if table.member(name).is_none() {
+                let near = suggest(name, table.names()).map(str::to_owned);
+                self.problems.note(format!("{self}/{}", escape(name)), "unknown field", near);
+            }
         }
         Some(())
     }
@@ -134,17 +149,8 @@ impl<'a> Field<'a> {
     }
 
     /// The member `name`; `null` is absent.
-    pub fn get(&'a self, name: &'a str) -> Option<Field<'a>> {
+    pub fn get(&'a self, name: &str) -> Option<Field<'a>> {
         self.members().find(|(key, _)| *key == name).map(|(_, field)| field).filter(Field::is_given)
-    }
-
-    /// The member `name`, which has to be there.
-    pub fn required(&'a self, name: &'a str) -> Option<Field<'a>> {
-        let found = self.get(name);
-        if found.is_none() {
-            self.problem_at(name, "required");
-        }
-        found
     }
 
     fn is_given(&self) -> bool {
@@ -292,6 +298,9 @@ impl<'a> Field<'a> {
         None
     }
 }
+
+/// What [`Field::time`] allows, in words.
+pub const TIME_END: &str = "From 1970 to 2104-02-26, the range of a Diameter Time.";
 
 /// First second that a Diameter Time (RFC 6733, 4.3.1: RFC 5905 seconds, era by the high bit)
 /// cannot carry: 2104-02-26T09:42:24Z.

@@ -27,9 +27,14 @@ pub struct Preferences {
 impl Preferences {
     /// Reads every `Prefer` header; of a repeated preference the first counts, others are ignored.
     pub fn read(headers: &HeaderMap) -> Preferences {
+        let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        Preferences::of(values)
+    }
+
+    /// The same from values without a header.
+    pub fn of<'v>(values: impl Iterator<Item = &'v str>) -> Preferences {
         let mut wait: Option<Option<u8>> = None;
         let mut denied: Option<bool> = None;
-        let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
         for preference in values.flat_map(|value| value.split(',')) {
             // Parameters after `;` qualify a preference; none is defined for these two.
             let plain = preference.split(';').next().unwrap_or("");
@@ -72,6 +77,16 @@ fn wait_secs(value: &str) -> Option<u8> {
     Some(value.parse::<u8>().unwrap_or(WAIT_SECS_MAX).min(WAIT_SECS_MAX))
 }
 
+/// May this be an `Idempotency-Key`: 1 to 255 visible ASCII characters, with blanks inside?
+pub fn is_key(text: &str) -> bool {
+    let visible = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    let bytes = text.as_bytes();
+    (1..=TOKEN_OCTETS_MAX).contains(&bytes.len())
+        && bytes.iter().all(|byte| (0x20..=0x7e).contains(byte))
+        && visible(bytes.first())
+        && visible(bytes.last())
+}
+
 /// The `Idempotency-Key`.
 ///
 /// # Errors
@@ -83,7 +98,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, String> {
         return Err("header Idempotency-Key stands there twice".to_owned());
     }
     match value.to_str() {
-        Ok(text) if (1..=TOKEN_OCTETS_MAX).contains(&text.len()) => Ok(Some(text.to_owned())),
+        Ok(text) if is_key(text) => Ok(Some(text.to_owned())),
         _ => Err(format!(
             "header Idempotency-Key must be 1 to {TOKEN_OCTETS_MAX} visible ASCII characters"
         )),
@@ -107,27 +122,30 @@ fn random() -> u128 {
     (half() << 64) | half()
 }
 
-/// Is the body declared as JSON that we read as it is? In words, if not.
+/// Which of the `accepted` media types the body has; it is read as it is, without content coding.
 ///
 /// # Errors
 /// Names the media type, charset or content coding that is not read here.
-pub fn check_media_type(headers: &HeaderMap) -> Result<(), String> {
+pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'static str, String> {
+    let expected = accepted.join(" or ");
     if let Some(coding) = headers.get(header::CONTENT_ENCODING)
         && coding.as_bytes() != b"identity"
     {
         return Err(format!("content coding {coding:?} is not accepted; send the body as it is"));
     }
     let Some(declared) = headers.get(header::CONTENT_TYPE) else {
-        return Err("header Content-Type is missing; expected application/json".to_owned());
+        return Err(format!("header Content-Type is missing; expected {expected}"));
     };
     let text = declared.to_str().unwrap_or("").to_ascii_lowercase();
     let mut parts = text.split(';').map(str::trim);
-    if parts.next() != Some("application/json") {
-        return Err(format!("media type {declared:?} is not accepted; expected application/json"));
-    }
+    let essence = parts.next().unwrap_or("");
+    let found = accepted.iter().find(|accepted| **accepted == essence);
+    let Some(found) = found else {
+        return Err(format!("media type {declared:?} is not accepted; expected {expected}"));
+    };
     let charset = parts.find_map(|parameter| parameter.strip_prefix("charset="));
     match charset.map(|name| name.trim_matches('"')) {
-        None | Some("utf-8" | "utf8") => Ok(()),
+        None | Some("utf-8" | "utf8") => Ok(found),
         Some(other) => Err(format!("charset {other} is not accepted; expected utf-8")),
     }
 }
@@ -200,13 +218,14 @@ mod tests {
             (&[("content-type", "application/json"), ("content-encoding", "gzip")], false),
             (&[], false),
         ] {
-            assert_eq!(check_media_type(&headers(pairs)).is_ok(), ok, "{pairs:?}");
+            let read = media_type(&headers(pairs), &["application/json"]);
+            assert_eq!(read.is_ok(), ok, "{pairs:?}");
         }
     }
 
     #[test]
     fn fh_13_tokens_are_found_by_their_digest() {
-        let scopes = Scopes { trigger: true, read: false, refund: false };
+        let scopes = Scopes { trigger: true, read: false, ..Scopes::default() };
         let tokens = [Token::new("a", "secret-a", scopes), Token::new("b", "secret-b", scopes)];
         let who = |value| authenticate(&headers(&[("authorization", value)]), &tokens);
         assert_eq!(who("Bearer secret-b").map(|token| token.name.as_str()), Some("b"));

@@ -52,6 +52,12 @@ pub struct Document {
 }
 
 impl Json {
+    /// The member of an object.
+    pub fn member(&self, name: &str) -> Option<&Json> {
+        let Json::Map(members) = self else { return None };
+        members.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
     /// What it is, for messages: `a list`, `"chat"`, `12`.
     pub fn describe(&self) -> String {
         match self {

@@ -4,16 +4,29 @@
 //! knows nothing of Diameter; it speaks to the gateway through [`Backend`].
 
 pub mod answer;
+mod app;
 pub mod backend;
+pub mod batch;
 pub mod body;
+mod charge;
+mod cloudevents;
+mod encode;
 pub mod fields;
 pub mod headers;
 pub mod json;
+mod notifications;
 pub mod problem;
+mod record_answer;
+mod records;
 pub mod routes;
+pub mod schema;
 pub mod server;
+mod shapes;
+mod stream;
+pub mod webhook;
 mod words;
 
+pub use app::Rules;
 pub use backend::Backend;
-pub use routes::{Rules, router};
+pub use routes::router;
 pub use server::{Limits, serve};

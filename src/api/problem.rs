@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::answer::{AnswerJson, SessionJson};
 use super::body::BodyError;
 use super::fields::FieldProblem;
+use super::json::Malformed;
 use crate::charging::outcome::{Answer, DecreasedTotal, MappingProblem, Refusal, SessionView};
 use crate::diagnostic::Code;
 
@@ -170,6 +171,11 @@ impl Problem {
                 Problem { errors: vec![item], ..Problem::new(Kind::MalformedJson, detail) }
             }
         }
+    }
+
+    /// From a text that is not JSON.
+    pub fn malformed(malformed: Malformed) -> Problem {
+        Problem::body(BodyError::Malformed(malformed))
     }
 
     /// From what the engine refused; `id` is the session's.

@@ -15,9 +15,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Request, Response, Version};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -286,13 +286,40 @@ impl Service<Request<Incoming>> for Calls {
         let running = Running(self.activity.clone());
         let router = self.router.clone();
         Box::pin(async move {
-            let _running = running;
-            router.oneshot(request.map(Body::new)).await
+            let response = router.oneshot(request.map(Body::new)).await?;
+            // A call runs until the last octet of its answer: a stream may take hours.
+            Ok(response.map(|body| Body::new(Answering { body, _running: running })))
         })
     }
 }
 
 struct Running(Arc<Activity>);
+
+/// The body of an answer.
+struct Answering {
+    body: Body,
+    _running: Running,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -1,80 +1,62 @@
-//! The closed vocabularies of the bodies: field names of each call, words of each enumeration.
+//! The closed vocabularies of the bodies.
 
 use crate::charging::event::{
     CauseKind, CloseTrigger, EventAction, IdentityType, InterimReason, Role, ServerRole, Tariff,
 };
+use crate::charging::outcome::Outcome;
+use crate::store::{Interface, RecordState};
 
-pub(super) const START: &[&str] = &[
-    "sessionId",
-    "sequence",
-    "timestamp",
-    "interfaces",
-    "service",
-    "role",
-    "node",
-    "subscriber",
-    "from",
-    "to",
-    "cpm",
-    "sip",
-    "participants",
-    "request",
-    "notifyUri",
-    "extensions",
-];
-pub(super) const INTERIM: &[&str] = &[
-    "sequence",
-    "timestamp",
-    "node",
-    "reason",
-    "usage",
-    "messages",
-    "participants",
-    "request",
-    "extensions",
-];
-pub(super) const TERMINATE: &[&str] = &[
-    "trigger",
-    "timestamp",
-    "sequence",
-    "node",
-    "cause",
-    "usage",
-    "messages",
-    "participants",
-    "extensions",
-    "session",
-];
-pub(super) const EVENT: &[&str] = &[
-    "eventId",
-    "kind",
-    "action",
-    "timestamp",
-    "sequence",
-    "service",
-    "interfaces",
-    "role",
-    "node",
-    "subscriber",
-    "from",
-    "to",
-    "cpm",
-    "sip",
-    "participants",
-    "units",
-    "ratingGroup",
-    "delivery",
-    "content",
-    "refundOf",
-    "cause",
-    "notifyUri",
-    "extensions",
-];
+/// The calls, as `op` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    /// `POST /v1/sessions`.
+    Start,
+    /// `POST /v1/sessions/{id}/interim`.
+    Interim,
+    /// `POST /v1/sessions/{id}/terminate`.
+    Terminate,
+    /// `POST /v1/events`.
+    Event,
+}
 
-pub(super) const START_CPM: &[&str] =
-    &["conversationId", "contributionId", "serverRole", "groupUri"];
-pub(super) const EVENT_CPM: &[&str] =
-    &["conversationId", "contributionId", "serverRole", "groupUri", "imdnMessageId"];
+impl Op {
+    /// The word, also for metrics.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Op::Start => "start",
+            Op::Interim => "interim",
+            Op::Terminate => "terminate",
+            Op::Event => "event",
+        }
+    }
+}
+
+pub(super) const OPS: &[(&str, Op)] = &[
+    ("start", Op::Start),
+    ("interim", Op::Interim),
+    ("terminate", Op::Terminate),
+    ("event", Op::Event),
+];
+pub(super) const INTERFACE_WORDS: &[(&str, Interface)] =
+    &[("ch1", Interface::Ch1), ("ch2", Interface::Ch2)];
+pub(super) const OUTCOMES: &[(&str, Outcome)] = &[
+    ("granted", Outcome::Granted),
+    ("debited", Outcome::Debited),
+    ("refunded", Outcome::Refunded),
+    ("denied", Outcome::Denied),
+    ("free", Outcome::Free),
+    ("unverified", Outcome::Unverified),
+    ("recorded", Outcome::Recorded),
+    ("pending", Outcome::Pending),
+];
+pub(super) const RECORD_STATES: &[(&str, RecordState)] = &[
+    ("waiting", RecordState::Waiting),
+    ("acknowledged", RecordState::Acknowledged),
+    ("answered", RecordState::Answered),
+    ("dead", RecordState::Dead),
+    ("superseded", RecordState::Superseded),
+    ("abandoned", RecordState::Abandoned),
+];
 
 pub(super) const ROLES: &[(&str, Role)] = &[
     ("originating", Role::Originating),

@@ -47,6 +47,8 @@ pub struct RecordItem {
     pub diameter_session_id: String,
     /// End-to-End Identifier.
     pub end_to_end: u32,
+    /// Hop-by-Hop Identifier of the last copy, if it was answered.
+    pub hop_by_hop: Option<u32>,
 }
 
 /// A stored record with its session, decoded.
@@ -151,6 +153,7 @@ impl Stored {
             subscribers: record.subscribers.clone(),
             diameter_session_id: record.diameter_session_id.clone(),
             end_to_end: record.end_to_end,
+            hop_by_hop: brief.and_then(|brief| brief.hop_by_hop),
         }
     }
 

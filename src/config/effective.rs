@@ -139,6 +139,7 @@ fn api(config: &Config) -> Value {
             ("trigger", token.scopes.trigger),
             ("read", token.scopes.read),
             ("refund", token.scopes.refund),
+            ("subscriber", token.scopes.subscriber),
         ];
         let scopes = scopes.iter().filter(|(_, has)| *has).map(|(name, _)| text(name));
         map([("name", text(&token.name)), ("token", secret(true)), ("scopes", list(scopes))])

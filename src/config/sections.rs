@@ -149,10 +149,12 @@ fn tokens(auth: &Item<'_>) -> Vec<Token> {
         let secret = item.required("token").and_then(|item| item.text());
         let mut scopes = Scopes::default();
         for scope in item.required("scopes").map(|item| item.list()).unwrap_or_default() {
-            match scope.word(&[("trigger", 0), ("read", 1), ("refund", 2)]) {
+            let words = [("trigger", 0), ("read", 1), ("refund", 2), ("subscriber", 3)];
+            match scope.word(&words) {
                 Some(0) => scopes.trigger = true,
                 Some(1) => scopes.read = true,
-                Some(_) => scopes.refund = true,
+                Some(2) => scopes.refund = true,
+                Some(_) => scopes.subscriber = true,
                 None => {}
             }
         }

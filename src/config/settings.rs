@@ -11,12 +11,14 @@ use crate::tls::Tls;
 /// What a token allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scopes {
-    /// Every POST.
+    /// Every POST but a search.
     pub trigger: bool,
-    /// Every GET.
+    /// Every GET, and the search.
     pub read: bool,
     /// Events with action refund, besides `trigger`.
     pub refund: bool,
+    /// Subscriber identities in clear, besides `read`.
+    pub subscriber: bool,
 }
 
 /// One bearer token of `api.auth.tokens`; only its digest is kept.

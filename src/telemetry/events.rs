@@ -39,6 +39,10 @@ events! {
     GatewayStopped "gateway.stopped" INFO "Everything is on disk, the peers are told.";
     ConfigApplied "config.applied" INFO "A configuration is in force.";
     ConfigRejected "config.rejected" ERROR "A configuration was refused; the old one stays in force.";
+    NotifyFailed "notify.failed" WARN "A notifyUri did not take a notification; it is tried again.";
+    NotifyRefused "notify.refused" WARN "A notifyUri may not get, or does not want, a notification.";
+    NotifyGivenUp "notify.given_up" WARN "A notification could not be delivered for an hour.";
+    NotifyLost "notify.lost" WARN "Notifications were dropped; sessions and records still tell everything.";
     PeerOpen "peer.open" INFO "The capabilities exchange succeeded; the peer is in use.";
     PeerConnecting "peer.connecting" DEBUG "The transport is being connected.";
     PeerHandshaking "peer.handshaking" DEBUG "CER and CEA are under way.";

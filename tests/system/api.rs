@@ -1,17 +1,13 @@
 //! The API port over real sockets, in front of a backend that answers as it is told.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use farebox::api::backend::{Answering, Backend};
 use farebox::api::body::{self, BodyError, Call};
-use farebox::api::{Limits, Rules, answer, problem, router, serve};
+use farebox::api::{Limits, Rules, answer, problem};
 use farebox::charging::event::{
-    CauseKind, CloseTrigger, EventAction, Interfaces, Money, RatingGroupRef, Request, Trigger,
-    Units,
+    CauseKind, CloseTrigger, EventAction, Interfaces, Money, RatingGroupRef, Trigger, Units,
 };
 use farebox::charging::outcome::{
     Advice, Answer, Basis, Ch1State, Ch1View, Ch2State, Ch2View, Debit, DecreasedTotal,
@@ -21,12 +17,13 @@ use farebox::charging::outcome::{
 use farebox::clock::Wall;
 use farebox::config::settings::{ApiSettings, Scopes, Token};
 use farebox::store::{Interface, RecordId, RecordState};
-use farebox::telemetry::metrics::{Metrics, Names};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use crate::api_world::*;
 
 const START: &str = include_str!("../../examples/session-start.json");
 const INTERIM: &str = include_str!("../../examples/session-interim.json");
@@ -34,165 +31,6 @@ const TERMINATE: &str = include_str!("../../examples/session-terminate.json");
 const BYE_SENT: &str = include_str!("../../examples/session-terminate-bye-sent.json");
 const BYE_OK: &str = include_str!("../../examples/session-terminate-bye-ok.json");
 const EVENT: &str = include_str!("../../examples/message-sent.json");
-
-/// Answers every trigger with the same reply and keeps what it was asked.
-struct Told {
-    reply: Mutex<Reply>,
-    view: Mutex<Result<Option<SessionView>, Refusal>>,
-    asked: Mutex<Vec<Request>>,
-    draining: AtomicBool,
-    /// Triggers wait here while it is set.
-    gate: Mutex<Option<Arc<Notify>>>,
-    entered: Notify,
-}
-
-impl Told {
-    fn answers(reply: Reply) -> Arc<Told> {
-        Arc::new(Told {
-            reply: Mutex::new(reply),
-            view: Mutex::new(Ok(None)),
-            asked: Mutex::new(Vec::new()),
-            draining: AtomicBool::new(false),
-            gate: Mutex::new(None),
-            entered: Notify::new(),
-        })
-    }
-
-    fn asked(&self) -> Vec<Request> {
-        self.asked.lock().expect("not poisoned").clone()
-    }
-}
-
-impl Backend for Told {
-    fn trigger(&self, request: Request) -> Answering<'_, Reply> {
-        self.asked.lock().expect("not poisoned").push(request);
-        let gate = self.gate.lock().expect("not poisoned").clone();
-        let reply = self.reply.lock().expect("not poisoned").clone();
-        Box::pin(async move {
-            self.entered.notify_one();
-            if let Some(gate) = gate {
-                gate.notified().await;
-            }
-            reply
-        })
-    }
-
-    fn session(&self, _: String) -> Answering<'_, Result<Option<SessionView>, Refusal>> {
-        let view = self.view.lock().expect("not poisoned").clone();
-        Box::pin(async move { view })
-    }
-
-    fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-}
-
-struct Port {
-    address: SocketAddr,
-    metrics: Arc<Metrics>,
-    stop: Arc<Notify>,
-    served: tokio::task::JoinHandle<()>,
-}
-
-async fn port(backend: Arc<Told>, rules: Rules, limits: Limits) -> Port {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let metrics = Arc::new(Metrics::new(Names::default()));
-    let router = router(backend, metrics.clone(), rules);
-    let stop = Arc::new(Notify::new());
-    let stopped = stop.clone();
-    let shutdown = async move { stopped.notified().await };
-    let served = tokio::spawn(serve(listener, router, limits, shutdown));
-    Port { address, metrics, stop, served }
-}
-
-async fn plain_port(backend: Arc<Told>) -> Port {
-    port(backend, Rules::default(), Limits::default()).await
-}
-
-#[derive(Debug)]
-struct Response {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Response {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-
-    /// Last part of the problem's `type`.
-    fn kind(&self) -> String {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
-        let problem = self.json();
-        assert_eq!(problem["status"], json!(self.status));
-        let kind = problem["type"].as_str().expect("a type");
-        kind.strip_prefix("/problems/").expect("a problem page").to_owned()
-    }
-
-    fn pointers(&self) -> Vec<String> {
-        let problem = self.json();
-        let errors = problem["errors"].as_array().cloned().unwrap_or_default();
-        errors.iter().filter_map(|e| e["pointer"].as_str().map(str::to_owned)).collect()
-    }
-}
-
-impl Port {
-    async fn send(&self, bytes: &[u8]) -> Response {
-        let mut stream = TcpStream::connect(self.address).await.expect("connected");
-        // The server may answer and close before it has read everything.
-        let _ = stream.write_all(bytes).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        parse(&answer)
-    }
-
-    async fn call(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Response {
-        let mut text = format!("{method} {path} HTTP/1.1\r\nhost: cg1\r\nconnection: close\r\n");
-        for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if !body.is_empty() || method == "POST" {
-            text.push_str(&format!("content-length: {}\r\n", body.len()));
-        }
-        text.push_str("\r\n");
-        text.push_str(body);
-        self.send(text.as_bytes()).await
-    }
-
-    async fn post(&self, path: &str, body: &str) -> Response {
-        self.call("POST", path, &[("content-type", "application/json")], body).await
-    }
-
-    async fn get(&self, path: &str) -> Response {
-        self.call("GET", path, &[], "").await
-    }
-}
-
-fn parse(bytes: &[u8]) -> Response {
-    let end = bytes.windows(4).position(|part| part == b"\r\n\r\n").unwrap_or_else(|| {
-        panic!("no answer: {:?}", String::from_utf8_lossy(bytes));
-    });
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
-    let headers = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    Response { status: status.parse().expect("a number"), headers, body: bytes[end + 4..].to_vec() }
-}
 
 fn at(text: &str) -> Wall {
     Wall::parse(text).expect("a time")
@@ -641,7 +479,7 @@ async fn an_idempotency_key_may_be_required_and_must_be_one() {
 async fn fh_13_tokens_have_scopes() {
     let backend = Told::answers(answered(granted()));
     *backend.view.lock().expect("not poisoned") = Ok(Some(view()));
-    let scopes = |trigger, read, refund| Scopes { trigger, read, refund };
+    let scopes = |trigger, read, refund| Scopes { trigger, read, refund, subscriber: false };
     let tokens = vec![
         Token::new("as1", "t-trigger", scopes(true, false, false)),
         Token::new("bss", "t-read", scopes(false, true, false)),
