@@ -2,7 +2,6 @@
 //!
 //! `run` and `demo` start the same thing; they differ in where the configuration comes from.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +11,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::exit::{Exit, Failure};
+use super::operators::{Known, Operators};
 use super::ports;
 use crate::api;
-use crate::api::backend::Answering;
 use crate::charging::policy::Retention;
 use crate::clock;
 use crate::config::Config;
 use crate::console;
-use crate::console::{Check, PeerView};
 use crate::diagnostic::Code;
 use crate::gateway::dry_run::interfaces;
 use crate::gateway::{Connections, Gateway, Handle, Parts, start};
-use crate::peer::PeerConfig;
-use crate::store::Interface;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::telemetry::{Metrics, Names, PeerNames};
 use crate::tls::Tls;
@@ -66,7 +62,7 @@ impl Instance {
         metrics.config_applied("1", &fingerprint(&config), clock::wall());
         let api_rules = api::Rules::of(&config);
         let admin_rules = console::Rules::from(&config.admin);
-        let standing = Standing::of(&config);
+        let known = Known::of(&config);
         let listeners = peer_listeners(&config).await?;
         let mut diameter = Vec::new();
         for (listener, tls) in &listeners {
@@ -93,7 +89,7 @@ impl Instance {
         let handle = gateway.handle.clone();
         let (close, closing) = watch::channel(false);
         let trigger_port = api::router(Arc::new(handle.clone()), metrics.clone(), api_rules);
-        let operators = Operators { handle: handle.clone(), standing };
+        let operators = Operators::new(handle.clone(), known);
         let admin_port = console::router(Arc::new(operators), metrics, admin_rules);
         let ports = vec![
             serve(api_listener, trigger_port, closing.clone()),
@@ -181,70 +177,4 @@ fn fingerprint(config: &Config) -> String {
     use sha2::{Digest, Sha256};
     let text = serde_yaml::to_string(&crate::config::effective(config)).unwrap_or_default();
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What the configuration says about a peer, beside how it stands.
-struct Standing {
-    peers: BTreeMap<String, (Vec<Interface>, Option<String>, u64)>,
-}
-
-impl Standing {
-    fn of(config: &Config) -> Standing {
-        let of = |(index, peer): (usize, &PeerConfig)| {
-            let window = u64::try_from(peer.window).unwrap_or(u64::MAX);
-            let facts = (interfaces(&config.policy, index), peer.address.clone(), window);
-            (peer.name.clone(), facts)
-        };
-        Standing { peers: config.peers.iter().enumerate().map(of).collect() }
-    }
-}
-
-/// The gateway as operators see it.
-struct Operators {
-    handle: Handle,
-    standing: Standing,
-}
-
-impl console::Source for Operators {
-    fn ready(&self) -> Answering<'_, Vec<Check>> {
-        Box::pin(async {
-            let checks = self.handle.ready().await;
-            let mut checks: Vec<Check> = checks
-                .into_iter()
-                .map(|check| Check::new(check.name, check.ok, check.detail))
-                .collect();
-            // This answer came over the same kind of listener, bound before everything else.
-            checks.push(Check::new("api", true, "listening"));
-            checks
-        })
-    }
-
-    fn peers(&self) -> Vec<PeerView> {
-        let peers = self.handle.peers().into_iter();
-        peers
-            .map(|peer| {
-                let facts = self.standing.peers.get(&peer.name).cloned();
-                let (interfaces, address, window) = facts.unwrap_or_default();
-                PeerView {
-                    interfaces,
-                    address,
-                    window,
-                    state: peer.state.word(),
-                    admin_state: "ready",
-                    usable: peer.usable,
-                    since: None,
-                    reason: peer.reason,
-                    row: peer.row.to_owned(),
-                    origin_host: peer.origin_host,
-                    applications: peer.applications,
-                    pending: 0,
-                    name: peer.name,
-                }
-            })
-            .collect()
-    }
-
-    fn refresh(&self) -> Answering<'_, ()> {
-        Box::pin(self.handle.refresh())
-    }
 }

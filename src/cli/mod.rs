@@ -19,6 +19,7 @@ mod hex;
 mod http;
 mod instance;
 mod message_json;
+mod operators;
 mod ports;
 mod proof;
 mod proof_books;

@@ -5,12 +5,14 @@
 
 mod health;
 mod page;
+mod peers;
 mod routes;
 
 pub use routes::{Rules, router};
 
 use crate::api::backend::Answering;
 use crate::clock::Wall;
+pub use crate::gateway::{PeerAction, PeerError};
 use crate::store::Interface;
 
 /// What the console asks of the gateway.
@@ -21,6 +23,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// Every configured peer, in the order of the configuration.
     fn peers(&self) -> Vec<PeerView>;
+
+    /// Does to a peer what an operator asks for; `false`: there is no such peer.
+    fn act_on_peer(&self, _name: &str, _action: PeerAction) -> bool {
+        false
+    }
 
     /// Brings the gauges up to date, all from one moment, before they are shown.
     fn refresh(&self) -> Answering<'_, ()> {
@@ -47,7 +54,7 @@ impl Check {
 }
 
 /// One peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerView {
     /// Name in the configuration.
     pub name: String,
@@ -75,4 +82,59 @@ pub struct PeerView {
     pub pending: u64,
     /// Most of them at a time.
     pub window: u64,
+    /// `tcp` or `tls`.
+    pub transport: &'static str,
+    /// When it is dialled again; `None`: not waiting for that.
+    pub next_attempt: Option<Wall>,
+    /// Why it was last not usable.
+    pub last_error: Option<PeerError>,
+    /// What our CER and CEA say.
+    pub ours: NodeView,
+    /// What its CER or CEA said.
+    pub theirs: Option<TheirsView>,
+    /// The end of its certificate.
+    pub certificate_ends: Option<Wall>,
+    /// Changes of state, the oldest first.
+    pub history: Vec<TransitionView>,
+}
+
+/// A node in the capabilities exchange.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeView {
+    /// Origin-Host.
+    pub origin_host: String,
+    /// Origin-Realm.
+    pub origin_realm: String,
+    /// Product-Name.
+    pub product_name: String,
+    /// Vendor-Id.
+    pub vendor_id: u32,
+    /// Origin-State-Id, if it was told.
+    pub origin_state_id: Option<u32>,
+    /// As the configuration would write them: `{auth: 4}`.
+    pub applications: Vec<String>,
+}
+
+/// The peer's side of the last capabilities exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TheirsView {
+    /// When.
+    pub at: Wall,
+    /// Result-Code of the CEA.
+    pub result_code: u32,
+    /// The rest.
+    pub node: NodeView,
+}
+
+/// A change of a peer's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransitionView {
+    /// When.
+    pub at: Wall,
+    /// The state's word.
+    pub state: &'static str,
+    /// The table row.
+    pub row: &'static str,
+    /// Why.
+    pub reason: String,
 }

@@ -1,4 +1,4 @@
-//! The index page and the JSON of peers and spool.
+//! The index page and the JSON of the spool.
 
 use std::fmt::Write;
 
@@ -8,29 +8,6 @@ use super::PeerView;
 use crate::store::Interface;
 use crate::telemetry::labels;
 use crate::telemetry::metrics::Metrics;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PeerJson<'a> {
-    name: &'a str,
-    interfaces: Vec<&'static str>,
-    address: Option<&'a str>,
-    state: &'a str,
-    admin_state: &'a str,
-    usable: bool,
-    since: Option<String>,
-    reason: &'a str,
-    row: &'a str,
-    origin_host: Option<&'a str>,
-    applications: &'a [u32],
-    pending: u64,
-    window: u64,
-}
-
-#[derive(Serialize)]
-struct Items<T> {
-    items: Vec<T>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,27 +34,6 @@ struct InterfaceJson {
     died: u64,
     replayed: u64,
     conserved: bool,
-}
-
-/// `GET /admin/v1/peers`.
-pub(super) fn peers_json(peers: &[PeerView]) -> Vec<u8> {
-    let items = peers.iter().map(|peer| PeerJson {
-        name: &peer.name,
-        interfaces: peer.interfaces.iter().map(|one| labels::interface(*one)).collect(),
-        address: peer.address.as_deref(),
-        state: peer.state,
-        admin_state: peer.admin_state,
-        usable: peer.usable,
-        since: peer.since.map(|at| at.to_string()),
-        reason: &peer.reason,
-        row: &peer.row,
-        origin_host: peer.origin_host.as_deref(),
-        applications: &peer.applications,
-        pending: peer.pending,
-        window: peer.window,
-    });
-    // String keys and finite numbers only, so that this cannot fail.
-    serde_json::to_vec(&Items { items: items.collect() }).unwrap_or_default()
 }
 
 /// `GET /admin/v1/spool`: the same snapshot as the metrics.
@@ -134,7 +90,11 @@ pub(super) fn index(peers: &[PeerView], metrics: &Metrics) -> String {
             escape(&peer.name),
             interfaces.join(" "),
             if peer.usable { "✔" } else { "✖" },
-            peer.state,
+            if peer.admin_state == "ready" {
+                peer.state.to_owned()
+            } else {
+                format!("{} ({})", peer.state, peer.admin_state)
+            },
             escape(&peer.reason),
             peer.pending,
             peer.window,

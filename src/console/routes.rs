@@ -8,15 +8,19 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::health::JSON;
-use super::{Check, Source, health, page};
+use super::{Check, PeerAction, Source, health, page};
 use crate::api::headers::authenticate;
 use crate::api::problem;
 use crate::api::problem::{Kind, Problem};
+use crate::clock;
 use crate::config::settings::{AdminSettings, Scopes, Token};
 use crate::telemetry::metrics::Metrics;
+
+/// Name of the token that may act.
+const OPERATOR: &str = "operator";
 
 /// What the routes have to know besides the source.
 #[derive(Clone, Debug)]
@@ -40,7 +44,7 @@ impl From<&AdminSettings> for Rules {
             Some(Token::new(name, secret, Scopes::default()))
         };
         let viewer = token("viewer", &settings.viewer);
-        let operator = token("operator", &settings.operator);
+        let operator = token(OPERATOR, &settings.operator);
         Rules { tokens: viewer.into_iter().chain(operator).collect(), ..Rules::default() }
     }
 }
@@ -71,6 +75,8 @@ pub fn router(source: Arc<dyn Source>, metrics: Arc<Metrics>, rules: Rules) -> R
         .route("/healthz", get(healthz).fallback(only_get))
         .route("/readyz", get(readyz).fallback(only_get))
         .route("/admin/v1/peers", get(peers).fallback(only_get))
+        .route("/admin/v1/peers/{name}", get(peer).fallback(only_get))
+        .route("/admin/v1/peers/{name}/{action}", post(act_on_peer).fallback(only_post))
         .route("/admin/v1/spool", get(spool).fallback(only_get))
         .route("/problems/{name}", get(problem_page).fallback(only_get))
         .fallback(not_found)
@@ -114,9 +120,50 @@ async fn readyz(State(app): Shared, headers: HeaderMap) -> Response {
 
 async fn peers(State(app): Shared, headers: HeaderMap) -> Response {
     match allowed(&app, &headers) {
-        Ok(()) => answer(StatusCode::OK, JSON, page::peers_json(&app.source.peers())),
+        Ok(()) => {
+            answer(StatusCode::OK, JSON, super::peers::all(&app.source.peers(), clock::wall()))
+        }
         Err(problem) => problem.response("/admin/v1/peers"),
     }
+}
+
+async fn peer(State(app): Shared, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let path = format!("/admin/v1/peers/{name}");
+    if let Err(problem) = allowed(&app, &headers) {
+        return problem.response(&path);
+    }
+    match app.source.peers().iter().find(|peer| peer.name == name) {
+        Some(peer) => answer(StatusCode::OK, JSON, super::peers::one(peer, clock::wall())),
+        None => no_such_peer(&name).response(&path),
+    }
+}
+
+/// `ready`, `drain`, `maint` and `reset`: for operators.
+async fn act_on_peer(
+    State(app): Shared,
+    Path((name, word)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let path = format!("/admin/v1/peers/{name}/{word}");
+    if let Err(problem) = may_act(&app, &headers) {
+        return problem.response(&path);
+    }
+    let Some((_, action)) = PeerAction::ALL.iter().find(|(known, _)| *known == word) else {
+        let words: Vec<&str> = PeerAction::ALL.iter().map(|(known, _)| *known).collect();
+        let detail = format!("a peer has no action `{word}`: {}.", words.join(", "));
+        return Problem::new(Kind::NotFound, detail).response(&path);
+    };
+    if !app.source.act_on_peer(&name, *action) {
+        return no_such_peer(&name).response(&path);
+    }
+    match app.source.peers().iter().find(|peer| peer.name == name) {
+        Some(peer) => answer(StatusCode::OK, JSON, super::peers::one(peer, clock::wall())),
+        None => no_such_peer(&name).response(&path),
+    }
+}
+
+fn no_such_peer(name: &str) -> Problem {
+    Problem::new(Kind::NotFound, format!("there is no peer `{name}`."))
 }
 
 async fn spool(State(app): Shared, headers: HeaderMap) -> Response {
@@ -145,6 +192,39 @@ async fn only_get(request: Request) -> Response {
     let detail = format!("the resource has GET, HEAD, not {}.", request.method());
     let problem = Problem::new(Kind::MethodNotAllowed, detail);
     Problem { allow: Some("GET, HEAD"), ..problem }.response(request.uri().path())
+}
+
+async fn only_post(request: Request) -> Response {
+    let detail = format!("the resource has POST, not {}.", request.method());
+    let problem = Problem::new(Kind::MethodNotAllowed, detail);
+    Problem { allow: Some("POST"), ..problem }.response(request.uri().path())
+}
+
+/// Operators may act; whoever reaches the port, if it asks for no token at all.
+///
+/// The media type is what keeps the pages of other sites out: a browser asks before it sends this
+/// one across origins, and here nobody answers such a question.
+fn may_act(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    if !app.rules.tokens.is_empty() {
+        match authenticate(headers, &app.rules.tokens) {
+            Some(token) if token.name == OPERATOR => {}
+            Some(_) => {
+                return Err(Problem::new(Kind::Forbidden, "this takes the operator's token."));
+            }
+            None => {
+                let detail = "send the operator's token as `Bearer`.";
+                return Err(Problem::new(Kind::Unauthenticated, detail));
+            }
+        }
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    match kind.is_some_and(|kind| kind.starts_with("application/json")) {
+        true => Ok(()),
+        false => {
+            let detail = "send `content-type: application/json`; the body may be empty.";
+            Err(Problem::new(Kind::UnsupportedMediaType, detail))
+        }
+    }
 }
 
 /// Viewers and operators may read, if there are any.

@@ -78,6 +78,7 @@ impl Dispatch {
     pub(super) fn new(policy: &Policy, routes: routing::Routes, seed: u64) -> Dispatch {
         let candidate = |peer: &crate::charging::policy::PeerProfile| routing::Candidate {
             usable: false,
+            draining: false,
             origin_host: peer.host.clone(),
             domain: peer.dedup_domain.clone(),
             ch1: false,

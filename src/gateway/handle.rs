@@ -1,21 +1,24 @@
 //! What the API, the console and the CLI hold of a running gateway.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, oneshot};
 
 use super::dry_run::DryParts;
+use super::standing::PeerStanding;
 use super::step::Event;
 use crate::charging::event::Request;
 use crate::charging::io::Notice;
 use crate::charging::outcome::{Refusal, Reply, SessionView};
 use crate::charging::policy::Policy;
-use crate::peer::PeerState;
+use crate::peer::Admin;
 use crate::store::{Query, RecordId, RecordRow, SessionRow};
-use crate::transport::AnswerHandle;
+use crate::telemetry::log::{Fields, emit};
+use crate::telemetry::{LogEvent, Metrics};
+use crate::transport::{AnswerHandle, PeerHandle};
 
 /// For the engine's thread.
 pub(super) enum Message {
@@ -61,25 +64,6 @@ pub struct Ready {
     pub detail: String,
 }
 
-/// How a peer stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerStanding {
-    /// Name in the configuration.
-    pub name: String,
-    /// The state's word.
-    pub state: PeerState,
-    /// Requests may be sent.
-    pub usable: bool,
-    /// Its Origin-Host, once known.
-    pub origin_host: Option<String>,
-    /// Applications shared with it.
-    pub applications: Vec<u32>,
-    /// Why, in words.
-    pub reason: String,
-    /// The last table row on the way here.
-    pub row: &'static str,
-}
-
 /// A running gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
@@ -94,9 +78,49 @@ pub(super) struct Shared {
     pub in_progress: AtomicUsize,
     pub in_progress_max: usize,
     pub peers: std::sync::Mutex<Vec<PeerStanding>>,
+    /// The peers' tasks, once they run.
+    pub controls: std::sync::OnceLock<Controls>,
     pub changed: tokio::sync::Notify,
     /// What the CPM server should know; a slow listener loses the oldest.
     pub notices: broadcast::Sender<Arc<Notice>>,
+}
+
+/// For what an operator does to peers.
+pub(super) struct Controls {
+    pub peers: Vec<PeerHandle>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What an operator does to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerAction {
+    /// Use it as the routes say.
+    Ready,
+    /// Give it nothing of new sessions.
+    Drain,
+    /// Disconnect it and leave it alone.
+    Maint,
+    /// End its connection and make another; without one, dial at once.
+    Reset,
+}
+
+impl PeerAction {
+    /// Every action with its word.
+    pub const ALL: &[(&'static str, PeerAction)] = &[
+        ("ready", PeerAction::Ready),
+        ("drain", PeerAction::Drain),
+        ("maint", PeerAction::Maint),
+        ("reset", PeerAction::Reset),
+    ];
+
+    fn admin(self) -> Option<Admin> {
+        match self {
+            PeerAction::Ready => Some(Admin::Ready),
+            PeerAction::Drain => Some(Admin::Drain),
+            PeerAction::Maint => Some(Admin::Maint),
+            PeerAction::Reset => None,
+        }
+    }
 }
 
 impl Handle {
@@ -177,7 +201,46 @@ impl Handle {
 
     /// How every peer stands.
     pub fn peers(&self) -> Vec<PeerStanding> {
-        self.shared.peers.lock().map(|peers| peers.clone()).unwrap_or_default()
+        let mut standings = self.standings().clone();
+        if let Some(controls) = self.shared.controls.get() {
+            for (standing, peer) in standings.iter_mut().zip(&controls.peers) {
+                standing.pending = peer.in_window();
+            }
+        }
+        standings
+    }
+
+    fn standings(&self) -> MutexGuard<'_, Vec<PeerStanding>> {
+        self.shared.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what an operator asks for. `false`: there is no such peer.
+    pub fn act_on_peer(&self, name: &str, action: PeerAction) -> bool {
+        let Some(controls) = self.shared.controls.get() else { return false };
+        let mut standings = self.standings();
+        let Some(index) = standings.iter().position(|peer| peer.name == name) else {
+            return false;
+        };
+        let (standing, peer) = (&mut standings[index], &controls.peers[index]);
+        let before = standing.admin;
+        standing.admin = action.admin().unwrap_or(before);
+        let now = standing.admin;
+        drop(standings);
+        match action {
+            PeerAction::Reset => peer.reset(),
+            PeerAction::Maint => peer.hold(),
+            PeerAction::Ready | PeerAction::Drain if before == Admin::Maint => peer.resume(),
+            PeerAction::Ready | PeerAction::Drain => {}
+        }
+        let draining = now == Admin::Drain;
+        let _ = self.engine.send(Message::Event(Event::Drain { peer: index, draining }));
+        controls.metrics.peer(index).admin_state(now.word());
+        let words = match action {
+            PeerAction::Reset => "its connection is made anew".to_owned(),
+            _ => format!("{} → {}", before.word(), now.word()),
+        };
+        emit(LogEvent::PeerAdmin, Fields { peer: Some(name), ..Fields::default() }, &words);
+        true
     }
 
     /// What the CPM server should know, from now on.

@@ -17,11 +17,15 @@ mod handle;
 #[cfg(feature = "shell")]
 mod peers;
 #[cfg(feature = "shell")]
+mod standing;
+#[cfg(feature = "shell")]
 mod start;
 
 #[cfg(feature = "shell")]
-pub use handle::{Handle, PeerStanding, Ready, StoredRecord};
+pub use handle::{Handle, PeerAction, Ready, StoredRecord};
 #[cfg(feature = "shell")]
 pub use peers::Connections;
+#[cfg(feature = "shell")]
+pub use standing::{Introduced, PeerError, PeerStanding, Transition};
 #[cfg(feature = "shell")]
 pub use start::{Gateway, Parts, StartError, dry_parts, start};

@@ -11,8 +11,9 @@ use super::committer;
 use super::counters::{self, Counters};
 use super::dry_run::DryParts;
 use super::engine_thread::EngineThread;
-use super::handle::{Handle, Message, PeerStanding, Shared};
+use super::handle::{Controls, Handle, Message, Shared};
 use super::peers::{self, Common, Connections, Running};
+use super::standing::PeerStanding;
 use super::step::{Core, Event};
 use crate::charging::engine::{Engine, Input, Seed};
 use crate::charging::policy::{Policy, Retention};
@@ -22,7 +23,7 @@ use crate::config::Config;
 use crate::diameter::Dictionary;
 use crate::mapping::Mapping;
 use crate::peer::routing::Routes;
-use crate::peer::{DisconnectCause, Fact, LocalIdentity, PeerConfig, PeerState};
+use crate::peer::{DisconnectCause, Fact, LocalIdentity, PeerConfig};
 use crate::store::{CommitResult, Store};
 use crate::telemetry::log::{Fields, emit};
 use crate::telemetry::{LogEvent, Metrics, SpoolCounts};
@@ -132,7 +133,8 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
         draining: AtomicBool::new(false),
         in_progress: AtomicUsize::new(0),
         in_progress_max: parts.in_progress_max,
-        peers: std::sync::Mutex::new(peers.iter().map(standing).collect()),
+        peers: std::sync::Mutex::new(peers.iter().map(PeerStanding::new).collect()),
+        controls: std::sync::OnceLock::new(),
         changed: tokio::sync::Notify::new(),
         notices: tokio::sync::broadcast::Sender::new(NOTICES_MAX),
     });
@@ -140,6 +142,8 @@ pub fn start(parts: Parts) -> Result<Gateway, StartError> {
     let running = peers::spawn(peers, parts.connections, &common, || {
         sink(own.clone(), shared.clone(), metrics.clone())
     })?;
+    let controls = Controls { peers: running.peers.clone(), metrics: metrics.clone() };
+    let _ = shared.controls.set(controls);
     let engine = EngineThread {
         core,
         inbox,
@@ -205,27 +209,25 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn standing(config: &PeerConfig) -> PeerStanding {
-    PeerStanding {
-        name: config.name.clone(),
-        state: PeerState::Down,
-        usable: false,
-        origin_host: config.host.clone(),
-        applications: Vec::new(),
-        reason: match config.address {
-            Some(_) => "not connected yet".to_owned(),
-            None => "waits for its connection".to_owned(),
-        },
-        row: "",
-    }
-}
-
 /// Where the events of one peer go.
 fn sink(engine: Sender<Message>, shared: Arc<Shared>, metrics: Arc<Metrics>) -> EventSink {
     Arc::new(move |event| {
+        if let PeerEvent::State { peer, .. } | PeerEvent::Fact { peer, .. } = &event
+            && let Ok(mut peers) = shared.peers.lock()
+            && let Some(standing) = peers.get_mut(*peer)
+        {
+            let before = standing.last_error.as_ref().map(|error| error.at);
+            standing.note(&event, clock::wall());
+            let counters = metrics.peer(*peer);
+            if let Some(at) = standing.next_attempt {
+                counters.next_attempt(at);
+            }
+            if let Some(error) = standing.last_error.as_ref().filter(|e| Some(e.at) != before) {
+                counters.last_error(error.fault, error.at);
+            }
+        }
         let input = match event {
             PeerEvent::State { peer, state, usable, origin_host, applications, reason, row } => {
-                let name = metrics.peer(peer).name().to_owned();
                 crate::telemetry::facts::peer_state(
                     &metrics,
                     peer,
@@ -234,19 +236,6 @@ fn sink(engine: Sender<Message>, shared: Arc<Shared>, metrics: Arc<Metrics>) -> 
                     &reason,
                     clock::wall(),
                 );
-                if let Ok(mut peers) = shared.peers.lock()
-                    && let Some(standing) = peers.get_mut(peer)
-                {
-                    *standing = PeerStanding {
-                        name,
-                        state,
-                        usable,
-                        origin_host: origin_host.clone().or(standing.origin_host.take()),
-                        applications: applications.clone(),
-                        reason,
-                        row,
-                    };
-                }
                 shared.changed.notify_waiters();
                 Event::Peer { peer, usable, origin_host, applications }
             }

@@ -59,6 +59,13 @@ pub enum Event {
         /// Now.
         to: u32,
     },
+    /// The operator lets a peer run dry, or no more.
+    Drain {
+        /// Index of the peer.
+        peer: usize,
+        /// No request of a new session from now on.
+        draining: bool,
+    },
     /// A copy was not taken: nothing of it was sent.
     Refused {
         /// Names the record.
@@ -242,6 +249,7 @@ impl Core {
         match event {
             Event::Engine(Input::Answer { .. } | Input::Lost { .. })
             | Event::Peer { .. }
+            | Event::Drain { .. }
             | Event::Refused { .. } => true,
             _ => self.waiting.next_timeout().is_some_and(|due| due <= now),
         }
@@ -258,6 +266,13 @@ impl Core {
                 let host = origin_host.as_deref();
                 self.dispatch.router.peer_changed(peer, usable, host, shared, now);
                 Some(Input::PeerUsable { peer, usable, origin_host })
+            }
+            Event::Drain { peer, draining } => {
+                let router = &mut self.dispatch.router;
+                router.drain(peer, draining);
+                // What waits in the spool for such a peer goes now.
+                let back = !draining && router.is_usable(peer);
+                back.then_some(Input::PeerUsable { peer, usable: true, origin_host: None })
             }
             Event::Restarted { peer, from, to } => {
                 self.dispatch.router.restarted(peer, from, to, now);

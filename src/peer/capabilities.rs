@@ -131,6 +131,12 @@ impl Refusal {
     fn new(fault: PeerState, result_code: u32, reason: String) -> Refusal {
         Refusal { fault, reason, result_code, failed: None }
     }
+
+    /// For a peer that the operator has taken out of service.
+    pub fn in_maintenance() -> Refusal {
+        let code = result_code::UNABLE_TO_COMPLY;
+        Refusal::new(PeerState::Down, code, "in maintenance here".to_owned())
+    }
 }
 
 /// What is expected of the peer.

@@ -100,6 +100,8 @@ pub struct ControlBlock {
     pub(super) connections: u64,
     pub(super) asked_to_leave: Option<DisconnectCause>,
     pub(super) stopped: Option<DisconnectCause>,
+    /// In maintenance.
+    pub(super) held: bool,
     /// DWR in the second that began then.
     pub(super) dwr_count: (Now, u32),
 
@@ -159,6 +161,7 @@ impl ControlBlock {
             connections: 0,
             asked_to_leave: None,
             stopped: None,
+            held: false,
             dwr_count: (Now::ZERO, 0),
             told: (PeerState::Down, false),
             fault: PeerState::Down,
@@ -182,7 +185,7 @@ impl ControlBlock {
 
     /// Requests may be sent.
     pub fn is_usable(&self) -> bool {
-        self.state() == PeerState::Open && self.stopped.is_none()
+        self.state() == PeerState::Open && self.stopped.is_none() && !self.held
     }
 
     /// Stopped, and no connection is left.
@@ -263,6 +266,9 @@ impl ControlBlock {
                 self.blame(PeerState::Down, reason);
                 self.drive(disconnected(side), now, out);
             }
+            Input::Hold => self.hold(now, out),
+            Input::Resume => self.resume(now, out),
+            Input::Retry => self.attempt(now, out),
             Input::Stop(cause) => self.stop(cause, now, out),
             Input::Timeout => self.timeout(now, out),
         }
@@ -276,6 +282,35 @@ impl ControlBlock {
         if self.machine.state() == State::Closed {
             self.watchdog.attempt_at(None);
         }
+    }
+
+    fn hold(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.held = true;
+        self.reason.clear();
+        self.blame(PeerState::Down, "in maintenance".to_owned());
+        self.drive(machine::Event::Stop, now, out);
+        if self.machine.state() == State::Closed {
+            self.watchdog.attempt_at(None);
+            self.retell(out);
+        }
+    }
+
+    fn resume(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.held = false;
+        if self.machine.state() == State::Closed {
+            self.failures = 0;
+            self.reason = "waits for its connection".to_owned();
+            self.retell(out);
+            self.attempt(now, out);
+        }
+    }
+
+    /// Tells how the peer stands, for another reason than before.
+    fn retell(&mut self, out: &mut Vec<Action>) {
+        self.fault = PeerState::Down;
+        self.told = (self.state(), self.is_usable());
+        let (state, usable) = self.told;
+        out.push(Action::State { state, usable, reason: self.reason.clone() });
     }
 
     fn timeout(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -299,7 +334,7 @@ impl ControlBlock {
     /// Dials, unless a connection exists or is under way, or there is nobody to dial.
     fn attempt(&mut self, now: Now, out: &mut Vec<Action>) {
         let idle = self.machine.state() == State::Closed && self.stopped.is_none();
-        if idle && self.config.address.is_some() {
+        if idle && !self.held && self.config.address.is_some() {
             self.reason.clear();
             self.drive(machine::Event::Start, now, out);
         }
@@ -479,7 +514,7 @@ impl ControlBlock {
 
     /// Until the next attempt; `None`: there is nobody to dial.
     fn next_delay(&mut self, was_open: bool, now: Now) -> Option<Duration> {
-        if self.stopped.is_some() || self.config.address.is_none() {
+        if self.stopped.is_some() || self.held || self.config.address.is_none() {
             return None;
         }
         if let Some(DisconnectCause::Busy | DisconnectCause::DoNotWantToTalkToYou) =

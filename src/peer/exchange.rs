@@ -22,6 +22,7 @@ use super::PeerState;
 use super::base;
 use super::base::Kind;
 use super::capabilities;
+use super::capabilities::Capabilities;
 use super::capabilities::Expected;
 use super::capabilities::Refusal;
 use super::capabilities::Verdict;
@@ -54,18 +55,25 @@ impl ControlBlock {
         // The watchdog sees every message. What it throws away is the application's: CEA, DWR and
         // DPR are the peer machine's business in every status (W-11).
         let throwaway = self.watch(event, now, out);
-        let event = self.event_of(side, kind, &header, &bytes);
+        let event = self.event_of(side, kind, &header, &bytes, out);
         self.at_hand = Some(AtHand { side, header, bytes, throwaway });
         self.drive(event, now, out);
         self.at_hand = None;
     }
 
     /// The machine's event for a message.
-    fn event_of(&mut self, side: Side, kind: Kind, header: &Header, bytes: &Bytes) -> Event {
+    fn event_of(
+        &mut self,
+        side: Side,
+        kind: Kind,
+        header: &Header,
+        bytes: &Bytes,
+        out: &mut Vec<Action>,
+    ) -> Event {
         let state = self.machine.state();
         match (side, state) {
             (Side::Initiator, State::WaitICea | State::WaitReturns) => {
-                return self.event_before_open(kind, header, bytes);
+                return self.event_before_open(kind, header, bytes, out);
             }
             (Side::Responder, State::WaitConnAckElect | State::WaitReturns) => {
                 let reason = format!("command {} before our CEA", header.code);
@@ -93,7 +101,13 @@ impl ControlBlock {
     }
 
     /// While a CEA is due on our connection: judges it, or says what came instead.
-    fn event_before_open(&mut self, kind: Kind, header: &Header, bytes: &Bytes) -> Event {
+    fn event_before_open(
+        &mut self,
+        kind: Kind,
+        header: &Header,
+        bytes: &Bytes,
+        out: &mut Vec<Action>,
+    ) -> Event {
         if kind != Kind::Cea {
             let reason = format!("command {} instead of the CEA", header.code);
             self.blame(PeerState::BadRemote, reason);
@@ -109,6 +123,9 @@ impl ControlBlock {
         let verdict = capabilities::judge_cea(&message, &problems, self.expected());
         let names = self.certified[Side::Initiator.index()].take();
         let verdict = verdict.proven(self.config.tls, names.as_deref());
+        let result_code = message.unsigned32(id::RESULT_CODE).unwrap_or(0);
+        let capabilities = Box::new(Capabilities::of(&message));
+        out.push(Action::Fact(Fact::Introduced { result_code, capabilities }));
         let event = match &verdict {
             Verdict::Agreed { .. } => Event::IRcvCea,
             Verdict::Refused(refusal) => {
@@ -142,7 +159,17 @@ impl ControlBlock {
         let header = message.header;
         let names = self.certified[Side::Responder.index()].take();
         let verdict = capabilities::judge_cer(&message, problem, self.expected());
-        match verdict.proven(self.config.tls, names.as_deref()) {
+        let mut verdict = verdict.proven(self.config.tls, names.as_deref());
+        if self.held {
+            verdict = Verdict::Refused(Refusal::in_maintenance());
+        }
+        let result_code = match &verdict {
+            Verdict::Agreed { .. } => result_code::SUCCESS,
+            Verdict::Refused(refusal) => refusal.result_code,
+        };
+        let capabilities = Box::new(Capabilities::of(&message));
+        out.push(Action::Fact(Fact::Introduced { result_code, capabilities }));
+        match verdict {
             Verdict::Refused(refusal) => {
                 let cea = capabilities::cea(
                     &header,
@@ -202,7 +229,11 @@ impl ControlBlock {
     }
 
     pub(super) fn send_dpr(&mut self, side: Side, out: &mut Vec<Action>) {
-        let cause = self.stopped.unwrap_or(DisconnectCause::Rebooting);
+        let lasting = match self.held {
+            true => DisconnectCause::DoNotWantToTalkToYou,
+            false => DisconnectCause::Rebooting,
+        };
+        let cause = self.stopped.unwrap_or(lasting);
         let ids = (self.pending.next_hop_by_hop(), self.take_end_to_end());
         let dpr = base::dpr(&self.identity, cause, ids.0, ids.1);
         self.write(side, &dpr, out);

@@ -280,6 +280,32 @@ impl fmt::Display for PeerState {
     }
 }
 
+/// What the operator wants of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Admin {
+    /// Everything that the routes say.
+    #[default]
+    Ready,
+    /// No request of a new session; what it has goes on.
+    Drain,
+    /// No connection.
+    Maint,
+}
+
+impl Admin {
+    /// Every one.
+    pub const ALL: &[Admin] = &[Admin::Ready, Admin::Drain, Admin::Maint];
+
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Admin::Ready => "ready",
+            Admin::Drain => "drain",
+            Admin::Maint => "maint",
+        }
+    }
+}
+
 /// Disconnect-Cause (RFC 6733, 5.4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DisconnectCause {
@@ -374,6 +400,13 @@ pub enum Fact {
         hop_by_hop: u32,
         /// What does not fit.
         what: pending::Mixed,
+    },
+    /// What the peer said of itself in CER or CEA, whatever came of it.
+    Introduced {
+        /// Result-Code of the CEA: the peer's, or ours for its CER.
+        result_code: u32,
+        /// The rest.
+        capabilities: Box<capabilities::Capabilities>,
     },
     /// The certificate that the peer showed.
     Certificate {

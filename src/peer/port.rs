@@ -51,6 +51,12 @@ pub enum Input {
     Reply(Bytes),
     /// The owner of a request waits no longer.
     Release(u64),
+    /// Say goodbye, and have no connection until [`Input::Resume`].
+    Hold,
+    /// Have a connection again, and at once.
+    Resume,
+    /// Dial at once, if there is no connection.
+    Retry,
     /// Say goodbye and do not come back.
     Stop(DisconnectCause),
     /// [`ControlBlock::next_timeout`] has come.

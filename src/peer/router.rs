@@ -207,6 +207,18 @@ impl Router {
         }
     }
 
+    /// The operator lets a peer run dry, or no more.
+    pub fn drain(&mut self, peer: usize, draining: bool) {
+        if let Some(candidate) = self.candidates.get_mut(peer) {
+            candidate.draining = draining;
+        }
+    }
+
+    /// Whether requests may be sent to a peer.
+    pub fn is_usable(&self, peer: usize) -> bool {
+        self.candidates.get(peer).is_some_and(|candidate| candidate.usable)
+    }
+
     /// Chooses the peer for a copy, and takes a place in its window.
     pub fn choose(&mut self, wish: &Wish<'_>, now: Now) -> Choice {
         let mut choice = self.pick(wish, &wish.ask, now);

@@ -95,6 +95,8 @@ impl Routes {
 pub struct Candidate {
     /// Requests may be sent now.
     pub usable: bool,
+    /// Nothing new goes there: only what belongs to a session that it serves.
+    pub draining: bool,
     /// Its Origin-Host, learned or configured.
     pub origin_host: Option<String>,
     /// `dedup_domain`.
@@ -191,7 +193,14 @@ pub fn may_get(peer: &Candidate, index: usize, ask: &Ask<'_>) -> bool {
         Interface::Ch1 => peer.ch1,
         Interface::Ch2 => peer.ch2,
     };
+    let serves = ask.only == Some(index)
+        || ask.server.is_some() && ask.via == Some(index)
+        || ask.server.is_some_and(|server| {
+            let host = peer.origin_host.as_deref();
+            host.is_some_and(|host| compare_identities(host, server).is_eq())
+        });
     peer.usable
+        && (!peer.draining || serves)
         && shares
         && !ask.exclude.contains(&index)
         && ask.only.is_none_or(|only| only == index)

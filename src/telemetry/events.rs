@@ -74,6 +74,7 @@ events! {
     PeerRedirectRefused "peer.redirect_refused" ERROR "A redirect leads to nobody who may get the request: the configuration lacks a peer, or the peer is wrong.";
     ServerRestarted "server.restarted" ERROR "A server's Origin-State-Id rose: it may not know its open sessions any more; what it refuses to settle goes into backup records.";
     ServerStateUnsteady "server.state_unsteady" WARN "A server's Origin-State-Id rises again and again: nothing is concluded from it.";
+    PeerAdmin "peer.admin" INFO "The operator wants something else of a peer.";
     PeerImpossible "peer.impossible" ERROR "A state and event met that cannot: a bug in farebox.";
     SessionExpired "session.expired" WARN "A session ended by termination.max_session.";
     SessionAborted "session.aborted" WARN "The OCS aborted a session and no terminate came.";

@@ -77,6 +77,8 @@ pub fn peer(metrics: &Metrics, peer: usize, fact: &Fact) {
             let message = format!("Hop-by-Hop id {hop_by_hop:08x} with another request's {what}");
             emit(LogEvent::PeerAnswerMixed, fields, &message);
         }
+        // The gateway keeps it for whoever asks.
+        Fact::Introduced { .. } => {}
         Fact::Certificate { not_after } => {
             let end = i64::try_from(*not_after).unwrap_or(i64::MAX);
             counters.certificate_expiry("theirs", Wall::from_secs(end));

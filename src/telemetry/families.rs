@@ -108,6 +108,8 @@ families! {
     PeerAdminState StateSet "farebox_peer_admin_state" ["peer" "state"] "1 for what the operator wants of the peer.";
     PeerTransitions Counter "farebox_peer_transitions_total" ["peer" "to" "reason"] "Changes of a peer's state.";
     PeerLastOpen Gauge "farebox_peer_last_open_timestamp_seconds" ["peer"] "When the peer last became open; 0 if never.";
+    PeerNextAttempt Gauge "farebox_peer_next_attempt_timestamp_seconds" ["peer"] "When the peer is dialled again; in the past or 0: it does not wait for that.";
+    PeerLastError Gauge "farebox_peer_last_error_timestamp_seconds" ["peer" "fault"] "When the peer was last lost, by who has to act; 0 if never.";
     PeerWatchdog RoundTripSeconds "farebox_peer_watchdog_seconds" ["peer"] "From a Device-Watchdog-Request to its answer.";
     PeerGrey Gauge "farebox_peer_grey" ["peer" "interface"] "1 while the peer answers watchdogs and no requests of the interface.";
     PeerAbated Counter "farebox_peer_abated_total" ["peer" "treatment"] "Requests that an overload report diverted to this peer, or throttled.";

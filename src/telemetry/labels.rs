@@ -110,6 +110,8 @@ pub const DECODE_REASONS: &[&str] =
     &["version", "length", "size", "depth", "count", "flags", "avp", "grammar", "other"];
 /// `vendor` values that exist from the first scrape.
 pub const VENDORS: &[&str] = &["0", "10415", "other"];
+/// `fault` of a peer's last error: who has to act.
+pub const PEER_FAULTS: &[&str] = &["ours", "theirs", "network"];
 /// `whose` certificate.
 pub const WHOSE: &[&str] = &["ours", "theirs"];
 /// `reason` of a session's end.

@@ -190,6 +190,18 @@ impl PeerMetrics {
         self.vectors.set(Metric::PeerLastOpen, &[&self.name], seconds(at));
     }
 
+    /// It is dialled again then.
+    pub fn next_attempt(&self, at: Wall) {
+        self.vectors.set(Metric::PeerNextAttempt, &[&self.name], seconds(at));
+    }
+
+    /// It was lost, and this one has to act: `ours`, `theirs` or `network`.
+    pub fn last_error(&self, fault: &str, at: Wall) {
+        if labels::PEER_FAULTS.contains(&fault) {
+            self.vectors.set(Metric::PeerLastError, &[&self.name, fault], seconds(at));
+        }
+    }
+
     /// A watchdog was answered after so long.
     pub fn watchdog(&self, took: Duration) {
         self.watchdog.observe(took.as_secs_f64());
@@ -281,6 +293,8 @@ fn seed(vectors: &Vectors, name: &str, interfaces: &[Interface]) {
         vectors.seed(metric, &[name]);
     }
     vectors.seed(Metric::PeerLastOpen, &[name]);
+    vectors.seed(Metric::PeerNextAttempt, &[name]);
+    vectors.seed(Metric::PeerLastError, &[name, labels::PEER_FAULTS]);
     vectors.seed(Metric::PeerWatchdog, &[name]);
     vectors.seed(Metric::FailedAvps, &[name, &["other"]]);
     vectors.seed(Metric::DecodeErrors, &[name, labels::DECODE_REASONS]);

@@ -55,6 +55,10 @@ pub(super) enum Control {
     Stop(DisconnectCause),
     /// A connection of this peer, with its CER.
     Incoming(Box<Newcomer>),
+    /// No connection until it is resumed.
+    Hold,
+    /// A connection again, and at once.
+    Resume,
     /// End without DPR, after what was sent has left.
     Close,
     /// End at once, with a reset.
@@ -262,7 +266,10 @@ impl<O: Owner> Connection<O> {
         match order {
             Control::Stop(cause) => self.give(Input::Stop(cause)),
             Control::Incoming(newcomer) => self.incoming(*newcomer),
+            Control::Hold => self.give(Input::Hold),
+            Control::Resume => self.give(Input::Resume),
             Control::Close => self.wires.iter_mut().flatten().for_each(Wire::finish),
+            Control::Reset if self.wires.iter().all(Option::is_none) => self.give(Input::Retry),
             Control::Reset => {
                 for side in [Side::Initiator, Side::Responder] {
                     if let Some(wire) = self.take_wire(side) {

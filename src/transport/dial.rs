@@ -192,7 +192,18 @@ impl PeerHandle {
         let _ = self.control.try_send(Control::Stop(cause));
     }
 
-    /// Ends the connection, if there is one, with a reset; the peer is dialled again.
+    /// Says goodbye (DO_NOT_WANT_TO_TALK_TO_YOU) and has no connection until [`PeerHandle::resume`].
+    pub fn hold(&self) {
+        let _ = self.control.try_send(Control::Hold);
+    }
+
+    /// Ends [`PeerHandle::hold`]; dials at once if there is no connection.
+    pub fn resume(&self) {
+        let _ = self.control.try_send(Control::Resume);
+    }
+
+    /// Ends the connection, if there is one, with a reset; the peer is dialled again, at once if
+    /// there was none.
     pub fn reset(&self) {
         let _ = self.control.try_send(Control::Reset);
     }

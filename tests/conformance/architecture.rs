@@ -108,6 +108,7 @@ const SHELL_FILES: &[&str] = &[
     "gateway/committer",
     "gateway/peers",
     "gateway/handle",
+    "gateway/standing",
     "sim/run",
     "sim/scenario",
     "sim/cpm",

@@ -430,7 +430,7 @@ fn p_19_a_stranger_gets_3010_and_e() {
     assert_eq!(cea.unsigned32(id::RESULT_CODE), Some(result_code::UNKNOWN_PEER));
     assert!(cea.header.flags.is_error());
     assert_eq!(world.states(), [PeerState::BadConfig, PeerState::Down]);
-    assert!(matches!(world.facts(1)[..], [Fact::ConnectionRefused { .. }]));
+    assert!(matches!(world.facts(1)[..], [.., Fact::ConnectionRefused { .. }]));
 }
 
 #[test]
@@ -619,6 +619,55 @@ fn p_24_p_25_stop_says_rebooting_and_the_receiver_of_the_dpa_closes() {
     assert_eq!(world.rows(1), ["WD-02", "PSM-29", "PSM-43", "WD-22"]);
     assert!(world.nodes[0].block.is_finished());
     assert_eq!(world.nodes[0].block.next_timeout(), None, "no more attempts");
+}
+
+#[test]
+fn maintenance_says_goodbye_and_leaves_the_peer_alone_until_it_is_over() {
+    let mut world = World::open();
+    world.ccr(1);
+    world.give(0, Input::Hold);
+    let dpr = &world.written(0)[0];
+    assert_eq!(dpr.enumerated(id::DISCONNECT_CAUSE), Some(2), "DO_NOT_WANT_TO_TALK_TO_YOU");
+    assert_eq!(world.lost(), [1], "P-27: what waits goes elsewhere");
+    world.pass(secs(3600));
+    assert_eq!(world.states()[0], PeerState::Down);
+    assert_eq!(world.nodes[0].block.next_timeout(), None, "nothing is tried");
+    let cer = cer_of("ocs.example");
+    let local = vec![LOCAL];
+    world.nodes[0].told.clear();
+    world.give(0, Input::Incoming { cer, local, from: "x".into() });
+    assert_eq!(world.written(0)[0].unsigned32(id::RESULT_CODE), Some(5012));
+    world.give(0, Input::Retry);
+    assert_eq!(world.states()[0], PeerState::Down, "a retry does not end it");
+    world.give(0, Input::Resume);
+    assert_eq!(world.states()[0], PeerState::Reopen);
+    world.pass(secs(100));
+    assert_eq!(world.states()[0], PeerState::Open);
+}
+
+#[test]
+fn maintenance_before_the_connection_stops_the_attempts() {
+    let mut world = World::new();
+    world.unreachable = true;
+    world.give(0, Input::Start);
+    world.give(0, Input::Hold);
+    assert_eq!(world.nodes[0].block.next_timeout(), None);
+    world.unreachable = false;
+    world.give(0, Input::Resume);
+    assert_eq!(world.states()[0], PeerState::Open, "dialled at once");
+}
+
+#[test]
+fn what_a_peer_says_of_itself_is_told_whatever_comes_of_it() {
+    let mut world = World::with(|ours| ours.host = Some("other.example".into()), |_| {});
+    world.give(0, Input::Start);
+    let told = world.facts(0).into_iter().find_map(|fact| match fact {
+        Fact::Introduced { result_code, capabilities } => Some((*result_code, capabilities)),
+        _ => None,
+    });
+    let (code, capabilities) = told.expect("told");
+    assert_eq!((code, capabilities.origin_host.as_str()), (2001, "ocs.example"));
+    assert_eq!(world.states()[0], PeerState::BadConfig);
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn ccr() -> Bytes {
 fn router(policy: RoutePolicy) -> Router {
     let peer = |host: &str| Candidate {
         usable: true,
+        draining: false,
         origin_host: Some(host.to_owned()),
         domain: "pair".to_owned(),
         ch1: true,

@@ -30,6 +30,7 @@ fn at(secs: u64) -> Now {
 fn router(policy: RoutePolicy, change: impl Fn(&mut PeerConfig)) -> Router {
     let peer = |index: usize| Candidate {
         usable: true,
+        draining: false,
         origin_host: Some(HOSTS[index].to_owned()),
         domain: if index == X { "other" } else { "pair" }.to_owned(),
         ch1: true,

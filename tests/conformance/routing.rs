@@ -32,6 +32,7 @@ fn routes() -> Routes {
 fn peers() -> Vec<Candidate> {
     let peer = |host: &str, domain: &str, ch1, ch2| Candidate {
         usable: true,
+        draining: false,
         origin_host: Some(host.to_owned()),
         domain: domain.to_owned(),
         ch1,
@@ -156,4 +157,26 @@ fn a_route_with_a_condition_is_tried_before_those_without() {
     assert_eq!(routes.select(Interface::Ch2, |_| false), Some(0));
     assert_eq!(routes.select(Interface::Ch1, |_| true), Some(1));
     assert_eq!(Routes::default().select(Interface::Ch1, |_| true), None);
+}
+
+#[test]
+fn a_draining_peer_keeps_its_sessions_and_gets_no_new_ones() {
+    let check = |ask: Ask<'_>, chosen| {
+        let mut peers = peers();
+        peers[OCS_A].draining = true;
+        assert_eq!(choose(&routes(), &peers, &ask), chosen, "{ask:?}");
+    };
+    let first = Ask::first(Interface::Ch2, 0);
+    check(first, Some(OCS_B));
+    // Its own sessions go on, whether it is the server itself or leads there.
+    check(Ask { server: Some("OCS-A.example"), ..first }, Some(OCS_A));
+    let behind = Ask { server: Some("behind.example"), via: Some(OCS_A), ..first };
+    check(behind, Some(OCS_A));
+    check(Ask { only: Some(OCS_A), ..first }, Some(OCS_A));
+    check(Ask { server: Some("behind.example"), via: Some(OCS_B), ..first }, Some(OCS_B));
+    // A record waits rather than that the operator's word is broken.
+    let mut peers = peers();
+    peers[CDF].draining = true;
+    peers[OCS_A].draining = true;
+    assert_eq!(choose(&routes(), &peers, &Ask::first(Interface::Ch1, 1)), None);
 }

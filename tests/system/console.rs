@@ -9,7 +9,7 @@ use farebox::api::backend::Answering;
 use farebox::api::{Limits, serve};
 use farebox::clock::Wall;
 use farebox::config::settings::AdminSettings;
-use farebox::console::{Check, PeerView, Rules, Source, router};
+use farebox::console::{Check, NodeView, PeerAction, PeerError, PeerView, Rules, Source, router};
 use farebox::store::Interface;
 use farebox::telemetry::{Metrics, Names, PeerNames, SpoolCounts};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 struct Told {
     checks: Mutex<Vec<Check>>,
     hangs: AtomicBool,
+    actions: Mutex<Vec<(String, PeerAction)>>,
 }
 
 impl Source for Told {
@@ -30,6 +31,11 @@ impl Source for Told {
             }
             self.checks.lock().expect("not poisoned").clone()
         })
+    }
+
+    fn act_on_peer(&self, name: &str, action: PeerAction) -> bool {
+        self.actions.lock().expect("not poisoned").push((name.to_owned(), action));
+        name == "ocs-a"
     }
 
     fn peers(&self) -> Vec<PeerView> {
@@ -47,6 +53,15 @@ impl Source for Told {
             applications: vec![4],
             pending: 12,
             window: 500,
+            transport: "tcp",
+            next_attempt: Wall::parse("2025-12-12T10:43:20Z"),
+            last_error: Some(PeerError {
+                at: Wall::parse("2025-12-12T10:43:14Z").expect("a time"),
+                fault: "network",
+                reason: "unanswered".to_owned(),
+            }),
+            ours: NodeView { applications: vec!["{auth: 4}".to_owned()], ..NodeView::default() },
+            ..PeerView::default()
         }]
     }
 }
@@ -196,7 +211,19 @@ async fn peers_and_spool_are_json() {
             "state": "suspect", "adminState": "ready", "usable": false,
             "since": "2025-12-12T10:43:14Z", "reason": "<watchdog> unanswered", "row": "WD-13",
             "originHost": "ocs-a.ocs.example.net", "applications": [4],
-            "pending": 12, "window": 500
+            "pending": 12, "window": 500, "transport": "tcp",
+            "nextAttempt": "2025-12-12T10:43:20Z", "nextAttemptSeconds": 0.0,
+            "lastError": {
+                "at": "2025-12-12T10:43:14Z", "fault": "network", "reason": "unanswered"
+            },
+            "handshake": {
+                "ours": {
+                    "originHost": "", "originRealm": "", "productName": "", "vendorId": 0,
+                    "originStateId": null, "applications": ["{auth: 4}"]
+                },
+                "theirs": null, "resultCode": null, "at": null
+            },
+            "certificateEnds": null, "history": []
         }]})
     );
     let counts = SpoolCounts {
@@ -281,6 +308,50 @@ async fn configured_roles_are_asked_for_their_token() {
     // `${VIEWER_TOKEN:-}` without the variable is no role, not an empty password.
     let empty = AdminSettings { viewer: Some(String::new()), ..AdminSettings::default() };
     assert!(Rules::from(&empty).tokens.is_empty());
+}
+
+const JSON: &str = "content-type: application/json\r\ncontent-length: 0\r\n";
+
+#[tokio::test]
+async fn sec_25_operators_act_on_peers_and_nobody_else() {
+    let settings = AdminSettings {
+        viewer: Some("see".to_owned()),
+        operator: Some("do".to_owned()),
+        ..AdminSettings::default()
+    };
+    let port = port(Rules::from(&settings), Limits::default()).await;
+    for (path, token, status) in [
+        ("/admin/v1/peers/ocs-a/maint", "", 401),
+        ("/admin/v1/peers/ocs-a/maint", "authorization: Bearer see\r\n", 403),
+        ("/admin/v1/peers/ocs-a/maint", "authorization: Bearer do\r\n", 200),
+        ("/admin/v1/peers/ocs-b/drain", "authorization: Bearer do\r\n", 404),
+        ("/admin/v1/peers/ocs-a/explode", "authorization: Bearer do\r\n", 404),
+    ] {
+        let response = port.call("POST", path, &format!("{token}{JSON}")).await;
+        assert_eq!(response.status, status, "{path} {token}");
+    }
+    let actions = port.source.actions.lock().expect("not poisoned").clone();
+    let expected = [("ocs-a", PeerAction::Maint), ("ocs-b", PeerAction::Drain)];
+    assert_eq!(actions, expected.map(|(name, action)| (name.to_owned(), action)));
+    assert_eq!(port.get("/admin/v1/peers/ocs-a/maint").await.status, 405);
+    let one = "authorization: Bearer see\r\n";
+    assert_eq!(port.call("GET", "/admin/v1/peers/ocs-a", one).await.json()["name"], "ocs-a");
+    assert_eq!(port.call("GET", "/admin/v1/peers/ocs-z", one).await.status, 404);
+}
+
+#[tokio::test]
+async fn sec_12_a_page_of_another_site_cannot_act() {
+    // Without tokens the port is loopback, and every page in a browser there can reach it.
+    let port = plain_port().await;
+    let path = "/admin/v1/peers/ocs-a/reset";
+    let simple = "content-type: text/plain\r\ncontent-length: 0\r\n";
+    assert_eq!(port.call("POST", path, simple).await.status, 415);
+    assert_eq!(port.call("POST", path, "content-length: 0\r\n").await.status, 415);
+    let preflight = "origin: http://evil.example\r\naccess-control-request-method: POST\r\n";
+    let answer = port.call("OPTIONS", path, preflight).await;
+    assert!(!answer.head.to_ascii_lowercase().contains("access-control-allow"));
+    assert!(port.source.actions.lock().expect("not poisoned").is_empty());
+    assert_eq!(port.call("POST", path, JSON).await.status, 200);
 }
 
 #[tokio::test]
