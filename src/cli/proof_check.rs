@@ -178,6 +178,22 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// Adds what was found in other books.
+    pub(crate) fn add(&mut self, other: Verdict) {
+        self.calls += other.calls;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.uncertain += other.uncertain;
+        self.unanswered += other.unanswered;
+        self.cdrs += other.cdrs;
+        self.debits += other.debits;
+        self.messages_debited += other.messages_debited;
+        self.backup_records += other.backup_records;
+        self.messages_in_backup += other.messages_in_backup;
+        self.superseded += other.superseded;
+        self.violations.extend(other.violations);
+    }
+
     /// How many violations of this kind.
     pub(crate) fn count(&self, wrong: Wrong) -> usize {
         self.violations.iter().filter(|violation| violation.wrong == wrong).count()

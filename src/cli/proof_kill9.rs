@@ -36,6 +36,8 @@ const LOAD_MS: std::ops::Range<u64> = 60..1_300;
 const START_KILL_MS: u64 = 150;
 /// What is not settled so long after the last fault has failed.
 const DRAIN_WITHIN: Duration = Duration::from_secs(90);
+/// Rounds on one store; more rounds begin again with a new one, so that the books stay small.
+const ROUNDS_OF_A_STORE: u32 = 60;
 /// Violations that are printed; the others are counted.
 const SHOWN_MAX: usize = 20;
 
@@ -50,9 +52,10 @@ enum Mood {
     RefusesConnections,
 }
 
-/// What happened to the gateway.
+/// What happened to the gateway, and what players and simulators say beside their books.
 #[derive(Debug, Default)]
 struct Story {
+    rounds: u32,
     kills: u32,
     kills_during_start: u32,
     kills_with_cdf_silent: u32,
@@ -60,6 +63,27 @@ struct Story {
     restarts: Vec<Duration>,
     most_waiting: u64,
     left: u64,
+    tries: usize,
+    /// Tries that got the answer of an earlier one: it was on disk before the kill.
+    on_disk_before: usize,
+    /// Copies with T that arrived.
+    t_copies: u64,
+    ocs_duplicates: u64,
+    cdf_duplicates: u64,
+}
+
+impl Story {
+    fn add_facts(&mut self, entries: &[Entry], ocs: &OcsServer, cdf: &CdfServer) {
+        self.tries += entries.iter().map(|entry| entry.call.tries.len()).sum::<usize>();
+        self.on_disk_before += entries.iter().filter(|entry| entry.replayed).count();
+        self.t_copies += ocs.retransmissions() + cdf.retransmissions();
+        self.ocs_duplicates += ocs.duplicates();
+        self.cdf_duplicates += cdf.duplicates();
+    }
+
+    fn worst_restart(&self) -> Duration {
+        self.restarts.iter().copied().max().unwrap_or_default()
+    }
 }
 
 /// Kills and judges; 3 if anything is lost, doubled or phantom.
@@ -76,21 +100,31 @@ pub(crate) fn run(args: &Kill9, terminal: &mut Terminal) -> Outcome {
     }
     let began = clock::now();
     let seed = args.seed.unwrap_or_else(|| clock::wall().0.unsigned_abs());
-    let (story, facts) = runtime.block_on(torture(args, seed, &folder, terminal))?;
-    let verdict = judge(&books::read_books(&folder, PRICE)?);
+    let (mut story, mut verdict) = (Story::default(), Verdict::default());
+    while story.rounds < args.rounds && verdict.violations.is_empty() {
+        let part = folder.join(format!("store-{}", story.rounds / ROUNDS_OF_A_STORE + 1));
+        std::fs::create_dir_all(&part).map_err(|error| Failure::file(&part, &error))?;
+        let rounds = (args.rounds - story.rounds).min(ROUNDS_OF_A_STORE);
+        let seed = seed.wrapping_add(u64::from(story.rounds));
+        runtime.block_on(torture(args, rounds, seed, &part, &mut story, terminal))?;
+        verdict.add(judge(&books::read_books(&part, PRICE)?));
+        if verdict.violations.is_empty() && args.keep.is_none() {
+            let _ = std::fs::remove_dir_all(&part);
+        }
+    }
     let seconds = clock::now().since(began).as_secs_f64();
     let good = verdict.violations.is_empty();
     if args.json {
-        terminal.line(report(args, seed, seconds, &story, &facts, &verdict).to_string());
+        terminal.line(report(seed, seconds, &story, &verdict).to_string());
     } else {
-        print(args, seed, seconds, &story, &facts, &verdict, terminal);
+        print(seed, seconds, &story, &verdict, terminal);
     }
     match (good, &args.keep) {
         (true, None) => drop(std::fs::remove_dir_all(&folder)),
         (true, Some(_)) => {}
         (false, _) => {
             terminal.note(format!("the books and the gateway's log are in {}", folder.display()));
-            terminal.note(format!("judge them again: farebox proof check {}", folder.display()));
+            terminal.note("judge them again: farebox proof check FOLDER/store-N");
         }
     }
     Ok(if good { Exit::Ok } else { Exit::Assertion })
@@ -110,10 +144,12 @@ pub(crate) fn check(args: &ProofCheck, terminal: &mut Terminal) -> Outcome {
 /// The rounds, the last drain, and the books in `folder`.
 async fn torture(
     args: &Kill9,
+    rounds: u32,
     seed: u64,
     folder: &Path,
+    story: &mut Story,
     terminal: &mut Terminal,
-) -> Result<(Story, Facts), Failure> {
+) -> Result<(), Failure> {
     let mut random = Random::new(seed);
     let (ocs, cdf) = simulators(folder).await?;
     let store = folder.join("store");
@@ -126,8 +162,7 @@ async fn torture(
     let players: Vec<_> = (0..u64::from(args.players))
         .map(|index| tokio::spawn(player(world.clone(), seed.wrapping_mul(31).wrapping_add(index))))
         .collect();
-    let mut story = Story::default();
-    for round in 1..=args.rounds {
+    for _ in 0..rounds {
         let mood = mood(&mut random);
         set_mood(&cdf, mood);
         if random.percent(15) {
@@ -148,9 +183,10 @@ async fn torture(
         shown.send_replace(None);
         story.kills += 1;
         story.kills_with_cdf_silent += u32::from(mood != Mood::Answers);
-        if round % 10 == 0 {
-            let calls = world.ledger.len();
-            terminal.note(format!("round {round} of {}: {calls} calls", args.rounds));
+        story.rounds += 1;
+        if story.rounds.is_multiple_of(10) {
+            let (done, calls) = (story.rounds, world.ledger.len());
+            terminal.note(format!("round {done} of {}: {calls} calls on this store", args.rounds));
         }
     }
     ocs.remove_fault(None);
@@ -159,7 +195,7 @@ async fn torture(
     world.finishing.store(true, Ordering::Relaxed);
     let mut gateway = Gateway::start(&config, &log).await?;
     story.restarts.push(gateway.ready_after);
-    story.most_waiting = gateway.unsettled().await?;
+    story.most_waiting = story.most_waiting.max(gateway.unsettled().await?);
     shown.send_replace(Some(Arc::new(gateway.http())));
     let until = clock::now() + DRAIN_WITHIN;
     for one in players {
@@ -183,32 +219,8 @@ async fn torture(
     books::write_ledger(folder, &ocs)?;
     books::write_odd(folder, &ocs, &cdf)?;
     books::write_gateway(folder, &store)?;
-    let facts = Facts::of(&entries, &ocs, &cdf);
-    Ok((story, facts))
-}
-
-/// What the players and the simulators say beside their books.
-#[derive(Debug, Default)]
-struct Facts {
-    tries: usize,
-    /// Tries that got the answer of an earlier one: it was on disk before the kill.
-    on_disk_before: usize,
-    /// Copies with T that arrived.
-    t_copies: u64,
-    ocs_duplicates: u64,
-    cdf_duplicates: u64,
-}
-
-impl Facts {
-    fn of(entries: &[Entry], ocs: &OcsServer, cdf: &CdfServer) -> Facts {
-        Facts {
-            tries: entries.iter().map(|entry| entry.call.tries.len()).sum(),
-            on_disk_before: entries.iter().filter(|entry| entry.replayed).count(),
-            t_copies: ocs.retransmissions() + cdf.retransmissions(),
-            ocs_duplicates: ocs.duplicates(),
-            cdf_duplicates: cdf.duplicates(),
-        }
-    }
+    story.add_facts(&entries, &ocs, &cdf);
+    Ok(())
 }
 
 async fn simulators(folder: &Path) -> Result<(OcsServer, CdfServer), Failure> {
@@ -263,34 +275,23 @@ fn set_mood(cdf: &CdfServer, mood: Mood) {
     cdf.add_fault(fault(When::default(), verb));
 }
 
-fn worst(story: &Story) -> Duration {
-    story.restarts.iter().copied().max().unwrap_or_default()
-}
-
-fn report(
-    args: &Kill9,
-    seed: u64,
-    seconds: f64,
-    story: &Story,
-    facts: &Facts,
-    verdict: &Verdict,
-) -> Value {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+fn report(seed: u64, seconds: f64, story: &Story, verdict: &Verdict) -> Value {
+    let worst = u64::try_from(story.worst_restart().as_millis()).unwrap_or(u64::MAX);
     json!({
-        "rounds": args.rounds,
+        "rounds": story.rounds,
         "seed": seed,
         "seconds": (seconds * 10.0).round() / 10.0,
         "kills": story.kills,
         "killsDuringStart": story.kills_during_start,
         "killsWithCdfSilent": story.kills_with_cdf_silent,
         "callsInFlightAtKills": story.calls_in_flight,
-        "restartWorstMs": millis(worst(story)),
+        "restartWorstMs": worst,
         "waitingAtLastStart": story.most_waiting,
         "notSettled": story.left,
-        "tries": facts.tries,
-        "onDiskBefore": facts.on_disk_before,
-        "tCopies": facts.t_copies,
-        "copiesRecognised": {"ocs": facts.ocs_duplicates, "cdf": facts.cdf_duplicates},
+        "tries": story.tries,
+        "onDiskBefore": story.on_disk_before,
+        "tCopies": story.t_copies,
+        "copiesRecognised": {"ocs": story.ocs_duplicates, "cdf": story.cdf_duplicates},
         "verdict": verdict_json(verdict),
     })
 }
@@ -320,18 +321,11 @@ fn verdict_json(verdict: &Verdict) -> Value {
     })
 }
 
-fn print(
-    args: &Kill9,
-    seed: u64,
-    seconds: f64,
-    story: &Story,
-    facts: &Facts,
-    verdict: &Verdict,
-    terminal: &mut Terminal,
-) {
+fn print(seed: u64, seconds: f64, story: &Story, verdict: &Verdict, terminal: &mut Terminal) {
+    let worst = story.worst_restart().as_millis();
     terminal.line(format!(
         "{BOLD}kill -9{RESET}   {} rounds, seed {seed}, {seconds:.1} s",
-        args.rounds
+        story.rounds
     ));
     terminal.line(format!(
         "  kills         {}, of them {} during a start and {} with the CDF silent; {} calls were in \
@@ -339,19 +333,27 @@ fn print(
         story.kills, story.kills_during_start, story.kills_with_cdf_silent, story.calls_in_flight
     ));
     terminal.line(format!(
-        "  restart       {} ms at worst; {} records waited at the last one",
-        worst(story).as_millis(),
+        "  restart       {worst} ms at worst; {} records waited at the last one",
         story.most_waiting
     ));
     terminal.line(format!(
         "  copies        {} with T; recognised: {} by the OCS, {} by the CDF",
-        facts.t_copies, facts.ocs_duplicates, facts.cdf_duplicates
+        story.t_copies, story.ocs_duplicates, story.cdf_duplicates
     ));
     terminal.line(format!(
         "  tries         {}, without an answer {}; {} repeats got the answer of before the kill",
-        facts.tries, verdict.unanswered, facts.on_disk_before
+        story.tries, verdict.unanswered, story.on_disk_before
     ));
     print_verdict(verdict, terminal);
+    // The line for the record of runs.
+    terminal.line(format!(
+        "{} kills, {} triggers: {} lost, {} doubled, {} phantom; restart {worst} ms at worst",
+        story.kills,
+        verdict.calls,
+        verdict.count(Wrong::Lost),
+        verdict.count(Wrong::Doubled),
+        verdict.count(Wrong::Phantom),
+    ));
 }
 
 fn print_verdict(verdict: &Verdict, terminal: &mut Terminal) {
