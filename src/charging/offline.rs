@@ -111,6 +111,10 @@ impl Engine {
             return;
         }
         let code = if reading.unusable.is_some() { None } else { reading.code };
+        // RFC 6733, 9.8.7: an answer that fails may say what to do about it.
+        if let Some(rf) = change.slot.session.rf.as_mut() {
+            rf.realtime = reading.realtime.or(rf.realtime);
+        }
         match accounting_verdict(code) {
             AccountingVerdict::Acknowledged => {
                 self.account_event(change, id, Event::Success);
@@ -168,7 +172,6 @@ impl Engine {
     fn remember_cdf(&mut self, change: &mut Change, reading: &Reading) {
         let Some(rf) = change.slot.session.rf.as_mut() else { return };
         rf.server = reading.origin_host.clone().or(rf.server.take());
-        rf.realtime = reading.realtime.or(rf.realtime);
         if !reading.class.is_empty() {
             rf.class.clone_from(&reading.class);
         }

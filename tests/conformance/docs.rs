@@ -12,7 +12,7 @@ fn root() -> &'static Path {
 }
 
 /// Compares a generated page with the one in the tree; `UPDATE=1` writes it instead.
-fn check_page(relative: &str, expected: &str) {
+pub(crate) fn check_page(relative: &str, expected: &str) {
     let path = root().join(relative);
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, expected).expect("the page is writable");

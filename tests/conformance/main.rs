@@ -9,6 +9,7 @@ mod charging;
 mod codec;
 mod control_block;
 mod crash;
+mod credit_rows;
 mod dictionary;
 mod differential;
 mod docs;
