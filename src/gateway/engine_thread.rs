@@ -16,10 +16,11 @@ use crate::charging::engine::{CallerId, Fact, Input, interface_index};
 use crate::charging::io::RequestId;
 use crate::charging::outcome::{Refusal, Reply, SessionView};
 use crate::clock;
-use crate::diameter::{Header, command};
+use crate::diameter::{Header, Limits, View, command, id};
 use crate::store::Interface;
-use crate::telemetry::{Metrics, ResultLabel, SpoolCounts};
-use crate::transport::{self, AnswerHandle, PeerHandle};
+use crate::telemetry::log::{Fields, emit};
+use crate::telemetry::{LogEvent, Metrics, ResultLabel, SpoolCounts};
+use crate::transport::{self, AnswerHandle, PeerHandle, Refused};
 
 type ViewSender = oneshot::Sender<Result<Option<Box<SessionView>>, Refusal>>;
 
@@ -177,12 +178,18 @@ impl EngineThread {
     fn send(&self, outgoing: Outgoing) {
         let Outgoing { peer, token, command, bytes, retransmit, from, reason } = outgoing;
         let metrics = self.metrics.peer(peer);
+        let ids = from.and_then(|_| transaction(&bytes));
         let sent = self
             .peers
             .get(peer)
             .map(|handle| handle.send(transport::Outgoing { token, bytes, retransmit }));
-        if !matches!(sent, Some(Ok(()))) {
-            let _ = self.own.send(Message::Event(Event::Refused { token, peer }));
+        let refused = match sent {
+            Some(Ok(())) => None,
+            Some(Err(Refused::Window | Refused::Rate)) => Some(Event::Refused { token, peer }),
+            _ => Some(Event::Engine(Input::Lost { token, peer, sent: false })),
+        };
+        if let Some(refused) = refused {
+            let _ = self.own.send(Message::Event(refused));
             return;
         }
         metrics.request(command.name());
@@ -191,6 +198,18 @@ impl EngineThread {
         }
         if let Some(from) = from {
             self.metrics.failover(from, peer, reason);
+            // W-16: by its ids the copy is found in the peers' own logs.
+            let session = ids.as_ref().map(|(session, _)| session.as_str());
+            let end_to_end = ids.as_ref().map_or(0, |(_, end_to_end)| *end_to_end);
+            let fields = Fields {
+                peer: Some(metrics.name()),
+                session,
+                reason: Some(reason),
+                ..Fields::default()
+            };
+            let from = self.metrics.peer(from).name();
+            let words = format!("{} from {from}, End-to-End id {end_to_end:08x}", command.name());
+            emit(LogEvent::RequestFailedOver, fields, &words);
         }
     }
 
@@ -238,5 +257,29 @@ impl EngineThread {
             let age = oldest.map_or(Duration::ZERO, |oldest| wall.since(oldest));
             self.metrics.sessions(interface, active, age);
         }
+    }
+}
+
+/// Session-Id and End-to-End id of a request.
+fn transaction(bytes: &[u8]) -> Option<(String, u32)> {
+    let view = View::new(bytes, &Limits::default()).ok()?;
+    let session = view.find(id::SESSION_ID)?.text()?.to_owned();
+    Some((session, view.header().end_to_end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diameter::{Avp, Dictionary, Message};
+
+    #[test]
+    fn w_16_a_failover_is_logged_with_the_ids_of_its_transaction() {
+        let mut ccr = Message::request(command::CREDIT_CONTROL, 4, true);
+        ccr.header.end_to_end = 0x93bb_0014;
+        ccr.push(Avp::text(id::SESSION_ID, "cg1;1;7"));
+        let bytes = ccr.encode(Dictionary::builtin());
+        assert_eq!(transaction(&bytes), Some(("cg1;1;7".to_owned(), 0x93bb_0014)));
+        assert_eq!(transaction(&bytes[..30]), None);
+        assert_eq!(LogEvent::RequestFailedOver.name(), "request.failed_over");
     }
 }

@@ -297,3 +297,26 @@ impl Gateway {
         left
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diameter::ids::END_TO_END_BLOCK;
+    use crate::store::memory::MemoryStore;
+
+    #[test]
+    fn p_30_origin_state_id_stays_for_the_life_of_the_store_and_ids_never_come_back() {
+        let mut store = MemoryStore::default();
+        let mut lives = Vec::new();
+        for _ in 0..3 {
+            let known = store.recover().expect("readable").counters;
+            lives.push(reserve(&mut store, &known).expect("writable"));
+        }
+        assert!(lives.windows(2).all(|two| two[0].origin_state_id == two[1].origin_state_id));
+        assert!(lives.windows(2).all(|two| two[0].session_high < two[1].session_high));
+        let block = |two: &[Counters]| {
+            two[1].end_to_end_first.wrapping_sub(two[0].end_to_end_first) == END_TO_END_BLOCK
+        };
+        assert!(lives.windows(2).all(block));
+    }
+}

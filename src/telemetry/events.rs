@@ -65,6 +65,7 @@ events! {
     PeerErrorAnswered "peer.error_answered" WARN "A request of the peer was answered with an error.";
     PeerDisconnectRequested "peer.disconnect_requested" INFO "The peer sent a DPR.";
     PeerRestarted "peer.restarted" WARN "The peer's Origin-State-Id rose: it lost its state.";
+    RequestFailedOver "request.failed_over" DEBUG "A copy of a request goes to another peer than the one before; session and End-to-End id name it.";
     PeerGrey "peer.grey" ERROR "The peer answers watchdogs only: requests of the interface go unanswered, and new ones prefer other peers.";
     PeerAnswers "peer.answers" INFO "The peer answers requests again, or is connected anew: it is trusted as before.";
     PeerFlapping "peer.flapping" WARN "The peer comes and goes: it is second choice until it stays.";

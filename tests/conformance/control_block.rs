@@ -1077,3 +1077,46 @@ fn no_story_here_meets_an_impossible_pair() {
         assert!(!facts.iter().any(|fact| matches!(fact, Fact::Impossible(_))), "{facts:?}");
     }
 }
+
+#[test]
+fn p_06_refusal_reset_and_silence_of_the_transport_are_failures_and_are_tried_again() {
+    let mut refused = World::new();
+    refused.unreachable = true;
+    refused.give(0, Input::Start);
+    assert_eq!(last_state(&refused, 0).reason, "connection refused");
+
+    let mut reset = World::open();
+    reset.ccr(1);
+    let words = "reset by the peer".to_owned();
+    reset.give(0, Input::Disconnected(Side::Initiator, words.clone()));
+    assert_eq!((last_state(&reset, 0).reason, reset.lost()), (words, vec![1]));
+
+    let mut stuck = World::new();
+    let mut out = Vec::new();
+    // The transport neither connects nor fails.
+    stuck.nodes[0].block.handle(Input::Start, stuck.now, &mut out);
+    assert!(out.contains(&Action::Connect));
+    stuck.pass(secs(10));
+    assert_eq!(last_state(&stuck, 0).reason, "no connection in time");
+    for world in [&refused, &reset, &stuck] {
+        assert_eq!(world.states()[0], PeerState::Down);
+        let next = |fact: &&&Fact| matches!(fact, Fact::NextAttempt { .. });
+        assert!(world.facts(0).iter().any(|fact| next(&fact)));
+    }
+}
+
+#[test]
+fn p_23_messages_of_the_base_protocol_go_to_no_other_peer() {
+    let mut world = silent();
+    world.ccr(1);
+    world.ccr(2);
+    world.pass(secs(65));
+    let requests: Vec<u32> = world
+        .written(0)
+        .iter()
+        .filter(|message| message.header.flags.is_request())
+        .map(|message| message.header.code)
+        .collect();
+    assert_eq!(requests, [command::DEVICE_WATCHDOG], "a DWR is unanswered too");
+    assert_eq!(world.lost(), [1, 2], "and only requests with an owner are given back");
+}

@@ -108,10 +108,31 @@ fn named_tests(page: &str) -> BTreeSet<String> {
 
 /// Ids of the requirements that this version must cover.
 fn required_ids() -> Vec<String> {
-    let header = (1..=36).map(|number| format!("H-{number:02}"));
-    let seed = (1..=9).map(|number| format!("X-{number:02}"));
+    let lists = [("H", 36), ("P", 31), ("W", 18), ("R", 22), ("O", 9), ("X", 9)];
+    let listed = lists
+        .iter()
+        .flat_map(|(letter, last)| (1..=*last).map(move |number| format!("{letter}-{number:02}")));
     let closing = farebox::charging::trigger::TABLE.iter().map(|row| row.id.to_owned());
-    header.chain(seed).chain(closing).collect()
+    listed.chain(closing).collect()
+}
+
+/// The peer layer's rows: each with its test or its reason, and how many of each.
+#[test]
+fn conformance_of_the_peer_layer_is_counted() {
+    let page = fs::read_to_string(root().join("docs/CONFORMANCE.md")).expect("docs/CONFORMANCE.md");
+    let mut all = (0, 0);
+    for (letter, last) in [("P", 31), ("W", 18), ("R", 22), ("O", 9)] {
+        let rows: Vec<&str> =
+            page.lines().filter(|line| line.starts_with(&format!("| {letter}-"))).collect();
+        let tested = rows.iter().filter(|row| !named_tests(row).is_empty()).count();
+        let reasoned = rows.len() - tested;
+        println!(
+            "{letter}-01 to {letter}-{last:02}: {tested} with a test, {reasoned} with a reason"
+        );
+        assert_eq!(rows.len(), last, "{letter}");
+        all = (all.0 + tested, all.1 + reasoned);
+    }
+    println!("{} rows, {} with a test, {} with a reason", all.0 + all.1, all.0, all.1);
 }
 
 #[test]

@@ -468,3 +468,26 @@ fn fm_09_fm_10_a_server_that_restarts_is_told_and_one_that_always_does_is_not_be
     assert_eq!((restarts, told.len()), (2, 3), "{told:?}");
     assert!(matches!(told[2], Fact::StateIdUnsteady { .. }));
 }
+
+#[test]
+fn p_08_p_09_two_connected_peers_of_a_realm_and_the_alternate_is_promoted() {
+    let mut router = router(RoutePolicy::Failover, |_| {});
+    assert!(router.candidates().iter().all(|peer| peer.usable), "both connections are held");
+    assert_eq!(choose(&mut router, 1, at(0)), Choice::To(A));
+    usable(&mut router, A, false, at(1));
+    assert_eq!(choose(&mut router, 2, at(1)), Choice::To(B));
+    usable(&mut router, A, true, at(2));
+    usable(&mut router, B, false, at(2));
+    assert_eq!(choose(&mut router, 3, at(2)), Choice::To(A));
+}
+
+#[test]
+fn w_17_a_working_alternate_is_never_put_out_of_use_by_the_return_of_the_primary() {
+    let mut router = router(RoutePolicy::Failover, |_| {});
+    usable(&mut router, A, false, at(0));
+    usable(&mut router, A, true, at(1));
+    for second in 1..400 {
+        assert!(router.candidates()[B].usable);
+        assert_eq!(choose(&mut router, second, at(second)), Choice::To(A), "no flap of ours");
+    }
+}

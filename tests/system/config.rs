@@ -413,6 +413,23 @@ fn every_mistake_is_found_with_its_place() {
 }
 
 #[test]
+fn p_07_the_identity_of_a_peer_is_known_before_it_is_dialled() {
+    let host = |peer: &str| {
+        let text = MINIMAL.replace("address: \"127.0.0.1:3868\"", peer);
+        let loaded = loaded(&[("farebox.yaml", &text)]);
+        let codes = codes(&loaded.report);
+        (loaded.config.map(|config| config.peers[0].host.clone()), codes)
+    };
+    let name = Some("cdf-a.example.net".to_owned());
+    let (by_address, codes) = host("address: \"cdf-a.example.net:3868\", tls: none");
+    assert_eq!((by_address, codes.len()), (Some(name.clone()), 0));
+    let (written, codes) = host("address: \"127.0.0.1:3868\", host: cdf-a.example.net");
+    assert_eq!((written, codes.len()), (Some(name), 0));
+    let (any, codes) = host("address: \"127.0.0.1:3868\"");
+    assert_eq!((any, codes), (Some(None), vec![Code::FB0410]), "any name, and a warning");
+}
+
+#[test]
 fn weights_and_overload_are_read_and_shown() {
     let text = MINIMAL
         .replace("[{acct: 3}]}", "[{acct: 3}], overload: true}\n  cdf-b: {address: \"127.0.0.1:3869\", host: cdf-b.example.net, realm: cdf.example.net, overload: true}")

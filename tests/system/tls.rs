@@ -118,7 +118,7 @@ async fn refusal(server: &mut Server) -> String {
 }
 
 #[tokio::test]
-async fn sec_02_mutual_tls_opens_and_carries_charging() {
+async fn p_02_sec_02_mutual_tls_opens_and_carries_charging() {
     let ca = Authority::new("ca");
     let mut server = serving(tls(&ca, &ca.issue("OCS.example"))).await;
     let mut client = dialling(&server.address(), tls(&ca, &ca.issue("cg.example")));

@@ -381,7 +381,7 @@ async fn listener() -> (TcpListener, String) {
 }
 
 #[tokio::test]
-async fn p_10_a_peer_opens_and_w_12_a_ccr_is_answered() {
+async fn p_01_p_10_a_peer_opens_over_tcp_and_w_12_a_ccr_is_answered() {
     let mut server = Server::start().await;
     let mut client = Client::start(config(&server.address()));
     let reason = client.state(PeerState::Open).await;
@@ -768,7 +768,7 @@ async fn p_15_no_common_application_is_5010_and_the_end() {
 }
 
 #[tokio::test]
-async fn p_19_sec_04_the_allow_list_is_address_then_host_and_realm() {
+async fn p_19_p_28_sec_04_the_allow_list_is_address_then_host_and_realm() {
     let loopback = Network { address: [127, 0, 0, 0].into(), prefix: 8 };
     let elsewhere = Network { address: [192, 0, 2, 0].into(), prefix: 24 };
     let allow = |network, host: &str| Allow {
