@@ -4,6 +4,7 @@
 //! knows nothing of Diameter; it speaks to the gateway through [`Backend`].
 
 pub mod answer;
+mod answer_shapes;
 mod app;
 pub mod backend;
 pub mod batch;
@@ -15,6 +16,7 @@ pub mod fields;
 pub mod headers;
 pub mod json;
 mod notifications;
+pub mod openapi;
 pub mod problem;
 mod record_answer;
 mod records;

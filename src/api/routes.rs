@@ -1,6 +1,6 @@
 //! The routes for the CPM server: who may, how much, which call; then body, engine, answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -22,6 +22,7 @@ use super::encode::encode;
 use super::headers::{self, Preferences};
 use super::json;
 use super::notifications::notifications;
+use super::openapi;
 use super::problem::{self, Kind, Problem};
 use super::records::{record, search};
 use super::words::Op;
@@ -47,6 +48,8 @@ pub fn router(backend: Arc<dyn Backend>, metrics: Arc<Metrics>, rules: Rules) ->
         .route("/v1/records/search", post(search).fallback(only_post))
         .route("/v1/records/{id}", get(record).fallback(only_get))
         .route("/v1/notifications", get(notifications).fallback(only_get))
+        .route("/openapi.json", get(openapi_json).fallback(only_get))
+        .route("/docs", get(docs).fallback(only_get))
         .route("/healthz", get(healthz).fallback(only_get))
         .route("/problems/{name}", get(problem_page).fallback(only_get))
         .fallback(not_found)
@@ -154,6 +157,23 @@ async fn find_session(app: &App, headers: &HeaderMap, id: String) -> Result<Resp
         Ok(None) => Err(Problem::refusal(Refusal::UnknownSession, &id)),
         Err(refusal) => Err(Problem::refusal(refusal, &id)),
     }
+}
+
+async fn openapi_json() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(openapi::text);
+    answer_json(StatusCode::OK, TEXT.as_bytes().to_vec())
+}
+
+/// One file without a reference to any other host.
+async fn docs() -> Response {
+    let mut response = Body::from(include_str!("docs.html")).into_response();
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, kind);
+    let own = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; \
+               style-src 'unsafe-inline'";
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(own));
+    response
 }
 
 async fn healthz(headers: HeaderMap) -> Response {

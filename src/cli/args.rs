@@ -83,6 +83,8 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print the API's description: OpenAPI 3.1, or AsyncAPI 3.0 of the notifications
+    Openapi(Openapi),
     /// Play simulated universes: random calls, random faults, every invariant checked
     Universe(Universe),
     /// Ask a running gateway how it is
@@ -455,6 +457,14 @@ pub(crate) struct ProofCheck {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `farebox openapi`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Openapi {
+    /// The notifications instead, as AsyncAPI in YAML
+    #[arg(long)]
+    pub(crate) notifications: bool,
 }
 
 /// `farebox version`.

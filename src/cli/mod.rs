@@ -19,6 +19,7 @@ mod hex;
 mod http;
 mod instance;
 mod message_json;
+mod openapi;
 mod operators;
 mod ports;
 mod proof;
@@ -71,6 +72,7 @@ fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
         Command::Dict(Dict::Show(args)) => dict::show(args, terminal),
         Command::Encode(args) => encode::run(args, terminal),
         Command::Explain(args) => explain::run(args, terminal),
+        Command::Openapi(args) => openapi::run(args, terminal),
         Command::Proof(proof) => proof::run(proof, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Sim(args) => sim::run(args, terminal),

@@ -9,6 +9,7 @@ mod certificates;
 mod cli;
 mod config;
 mod console;
+mod openapi;
 mod sim;
 mod store;
 mod transport;
