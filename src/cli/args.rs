@@ -87,6 +87,9 @@ pub(crate) enum Command {
     Openapi(Openapi),
     /// Play simulated universes: random calls, random faults, every invariant checked
     Universe(Universe),
+    /// The peers: how they stand, a handshake on trial, out of service and back
+    #[command(subcommand)]
+    Peer(Peer),
     /// Ask a running gateway how it is
     Status(Status),
     /// Put the promise to the test with kill -9
@@ -406,6 +409,74 @@ pub(crate) struct Universe {
     /// Form of the report
     #[arg(long, default_value = "human")]
     pub(crate) format: Format,
+}
+
+/// `farebox peer`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Peer {
+    /// Every peer with its state, why, and when it is tried again
+    Ls(Admin),
+    /// One peer: CER beside CEA, last error and whose it is, changes of state
+    Show {
+        /// Name in the configuration
+        name: String,
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// One handshake, no gateway needed: the verdict and the configuration line to change
+    Probe(PeerProbe),
+    /// Nothing of new sessions goes there; what it serves goes on
+    Drain(PeerAct),
+    /// In service again
+    Ready(PeerAct),
+    /// Disconnect it (DPR) and leave it alone until `ready`
+    Maint(PeerAct),
+    /// Cut its connection and make another
+    Reset(PeerAct),
+}
+
+/// A running gateway's admin port.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Admin {
+    /// The admin port
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8869")]
+    pub(crate) admin_url: String,
+    /// Token of `admin.roles`, if the port asks for one
+    #[arg(long, value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) admin_token: Option<String>,
+    /// Form of the output
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `farebox peer probe`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PeerProbe {
+    /// Name in the configuration
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Seconds for each step
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) timeout: u64,
+    /// Also while a gateway here has the peer open
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Form of the output
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
+}
+
+/// `farebox peer drain` and its like.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PeerAct {
+    /// Name in the configuration
+    pub(crate) name: String,
+    /// Do it; `maint` and `reset` ask for this
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
 }
 
 /// `farebox status`.

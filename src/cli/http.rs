@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, header};
+use axum::http::{HeaderValue, Method, Request, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -18,6 +18,7 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Http {
     base: String,
     timeout: Duration,
+    token: Option<String>,
     client: Client<HttpConnector, Body>,
 }
 
@@ -38,7 +39,12 @@ impl Http {
     /// `base` is `http://host:port`.
     pub(crate) fn new(base: impl Into<String>, timeout: Duration) -> Http {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Http { base: base.into().trim_end_matches('/').to_owned(), timeout, client }
+        Http { base: base.into().trim_end_matches('/').to_owned(), timeout, token: None, client }
+    }
+
+    /// With a bearer token in every request.
+    pub(crate) fn with_token(self, token: &str) -> Http {
+        Http { token: Some(token.to_owned()), ..self }
     }
 
     /// GET `path`.
@@ -103,7 +109,12 @@ impl Http {
         let unreachable = |detail: String| {
             Failure::coded(Exit::Unreachable, Code::FB2005, format!("{}: {detail}", self.base))
         };
-        let request = request.map_err(|error| unreachable(error.to_string()))?;
+        let mut request = request.map_err(|error| unreachable(error.to_string()))?;
+        if let Some(token) = &self.token {
+            let value = HeaderValue::try_from(format!("Bearer {token}"));
+            let value = value.map_err(|error| unreachable(error.to_string()))?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
         let exchange = async {
             let response =
                 self.client.request(request).await.map_err(|error| root_cause(&error))?;

@@ -21,7 +21,9 @@ mod instance;
 mod message_json;
 mod openapi;
 mod operators;
+mod peer;
 mod ports;
+mod probe;
 mod proof;
 mod proof_books;
 mod proof_check;
@@ -74,6 +76,7 @@ fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
         Command::Explain(args) => explain::run(args, terminal),
         Command::Openapi(args) => openapi::run(args, terminal),
         Command::Proof(proof) => proof::run(proof, terminal),
+        Command::Peer(args) => peer::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Sim(args) => sim::run(args, terminal),
         Command::Status(args) => status::run(args, terminal),

@@ -14,7 +14,7 @@ use super::settings::{AdminSettings, ApiSettings, DiameterSettings, StoreSetting
 use super::source::{Environment, Files};
 use super::{charging, diameter, sections};
 use crate::charging::policy::{PeerProfile, PerInterface, Policy};
-use crate::diagnostic::document::Node;
+use crate::diagnostic::document::{Entry, Node};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::diameter::Dictionary;
 use crate::mapping::{self, Mapping};
@@ -31,6 +31,8 @@ pub struct Config {
     pub api: ApiSettings,
     /// `admin`.
     pub admin: AdminSettings,
+    /// Where keys stand: `peers.ocs-a.host` → `farebox.yaml:12`.
+    pub places: BTreeMap<String, String>,
     /// `diameter`.
     pub diameter: DiameterSettings,
     /// `tls` of each of [`Config::peers`].
@@ -173,6 +175,7 @@ fn read(
         admin,
         store,
         policy,
+        places: places(node),
         diameter,
         tls: peers.iter().map(|peer| peer.tls.clone()).collect(),
         peers: peers.into_iter().map(|peer| peer.config).collect(),
@@ -181,6 +184,27 @@ fn read(
         dictionary,
         drain_timeout,
         log_subscriber_clear,
+    }
+}
+
+/// Where the keys of `identity`, `diameter` and `peers` stand.
+fn places(root: &Node) -> BTreeMap<String, String> {
+    let mut places = BTreeMap::new();
+    for section in root.map().unwrap_or_default() {
+        if matches!(section.key.as_str(), "identity" | "diameter" | "peers") {
+            note_places(section, &section.key, 0, &mut places);
+        }
+    }
+    places
+}
+
+fn note_places(entry: &Entry, path: &str, depth: u8, places: &mut BTreeMap<String, String>) {
+    let span = &entry.key_span;
+    places.insert(path.to_owned(), format!("{}:{}", span.file, span.line));
+    if depth < 4 {
+        for inner in entry.value.map().unwrap_or_default() {
+            note_places(inner, &format!("{path}.{}", inner.key), depth + 1, places);
+        }
     }
 }
 

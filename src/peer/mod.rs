@@ -7,6 +7,7 @@
 pub mod base;
 pub mod capabilities;
 pub mod control_block;
+pub mod diagnosis;
 mod exchange;
 pub mod health;
 pub mod jitter;

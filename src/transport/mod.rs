@@ -7,6 +7,7 @@ mod connection;
 pub mod dial;
 mod end;
 pub mod listen;
+pub mod probe;
 mod socket;
 mod tls;
 mod wire;

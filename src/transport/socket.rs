@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use crate::tls::Certificate;
@@ -45,6 +46,16 @@ impl Socket {
         let certificate = Certificate::read(chain.first()?)?;
         let chain = chain.iter().map(|one| one.clone().into_owned()).collect();
         Some(Proof { certificate, chain })
+    }
+
+    /// The version of TLS; empty without.
+    pub(super) fn version(&self) -> &'static str {
+        let Socket::Tls(tls) = self else { return "" };
+        match tls.get_ref().1.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "1.3",
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "",
+        }
     }
 
     /// Octets that were accepted may still have to be encrypted and sent.

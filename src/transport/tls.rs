@@ -25,23 +25,35 @@ pub(super) async fn dial(
     let begun = clock::now();
     let tcp = TcpStream::connect(address).await.map_err(|error| End::of(&error))?;
     let Some(tls) = tls else { return Ok(Socket::Plain(tcp)) };
-    let client = tls.client(host).map_err(|error| End::of(&io::Error::other(error)))?;
-    // For SNI only; whom the certificate has to name is the verifier's business.
-    let named = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let named = named.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = host.map(str::to_owned).and_then(|host| ServerName::try_from(host).ok());
-    let name = match name {
-        Some(name) => name,
-        None => ServerName::try_from(named).map_err(|error| End::words(error.to_string()))?,
-    };
-    let _ = tcp.set_nodelay(true);
-    let handshake = TlsConnector::from(client).connect(name, tcp);
+    let handshake = connect(tcp, address, tls, host, host);
     let left = limit.saturating_sub(clock::now().since(begun));
     match tokio::time::timeout(left, handshake).await {
-        Ok(Ok(stream)) => Ok(Socket::Tls(Box::new(TlsStream::Client(stream)))),
+        Ok(Ok(socket)) => Ok(socket),
         Ok(Err(error)) => Err(End::of_handshake(&error)),
         Err(_) => Err(End::of_silence()),
     }
+}
+
+/// Secures a connection that we made. `named` is for SNI only; the certificate must be for
+/// `expected`, if that is given.
+pub(super) async fn connect(
+    tcp: TcpStream,
+    address: &str,
+    tls: &Tls,
+    named: Option<&str>,
+    expected: Option<&str>,
+) -> io::Result<Socket> {
+    let client = tls.client(expected).map_err(io::Error::other)?;
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = named.map(str::to_owned).and_then(|name| ServerName::try_from(name).ok());
+    let name = match name {
+        Some(name) => name,
+        None => ServerName::try_from(host).map_err(io::Error::other)?,
+    };
+    let _ = tcp.set_nodelay(true);
+    let stream = TlsConnector::from(client).connect(name, tcp).await?;
+    Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }
 
 /// Secures a connection that was made to us. The other side must show a certificate.

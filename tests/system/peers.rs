@@ -421,3 +421,283 @@ fn sec_01_certificates_are_read_and_judged_with_the_configuration() {
     assert_eq!(codes(&loaded), [Code::FB0103], "{}", loaded.report.human(false));
     assert!(folder.load(&inbound("{listen: [0.0.0.0]}", ", tls: none")).config.is_some());
 }
+
+/// A peer called `host` that answers CER with `code` and says that it supports `applications`.
+async fn answering(host: &'static str, code: u32, applications: &'static [Application]) -> String {
+    let (listener, address) = listener().await;
+    tokio::spawn(async move {
+        loop {
+            let mut script = Script::accept(&listener).await;
+            let Some(cer) = script.read().await else { continue };
+            let identity = LocalIdentity::new(host, "example");
+            let local = farebox::diameter::Address::Ipv4([127, 0, 0, 1]);
+            let refusal = capabilities::Refusal {
+                fault: PeerState::BadConfig,
+                reason: "no".to_owned(),
+                result_code: code,
+                failed: None,
+            };
+            let refusal = (code != 2001).then_some(&refusal);
+            let cea = capabilities::cea(&cer.header, &identity, applications, &[local], refusal);
+            script.write(&cea).await;
+            let _ = script.read().await;
+        }
+    });
+    address
+}
+
+/// The least configuration with a peer `ocs`; `rest` are its other keys.
+fn outbound(address: &str, rest: &str) -> String {
+    format!(
+        "version: 1
+identity: {{host: cg.example, realm: example}}
+peers:
+  ocs:
+    address: \"{address}\"
+    realm: example
+    {rest}
+  cdf: {{address: \"127.0.0.1:1\", host: cdf.example, realm: example, applications: [{{acct: 3}}]}}
+routes:
+  - {{interface: ch2, peers: [ocs]}}
+  - {{interface: ch1, peers: [cdf]}}
+admin: {{listen: \"127.0.0.1:1\"}}
+"
+    )
+}
+
+/// Runs `farebox peer probe ocs`: exit code and output.
+async fn probe(folder: &Folder, config: &str, more: &[&str]) -> (i32, String) {
+    let path = folder.write("farebox.yaml", config);
+    let more: Vec<String> = more.iter().map(|one| (*one).to_owned()).collect();
+    let output = tokio::task::spawn_blocking(move || {
+        Command::new(env!("CARGO_BIN_EXE_farebox"))
+            .args(["peer", "probe", "ocs", "--config", &path])
+            .args(more)
+            .env("NO_COLOR", "1")
+            .env("LC_ALL", "C.UTF-8")
+            .output()
+            .expect("it runs")
+    });
+    let output = output.await.expect("it ends");
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), format!("{out}{err}"))
+}
+
+const PLAIN: &[Application] = &[Application::auth(4)];
+const IN_VENDOR: &[Application] = &[Application { vendor: Some(10415), ..Application::auth(4) }];
+const OFFLINE: &[Application] = &[Application::acct(3)];
+const OURS: &str = "host: ocs.example\n    applications: [{auth: 4}]";
+
+#[tokio::test]
+async fn probe_tells_whose_fault_it_is_and_the_line_to_change() {
+    let folder = Folder::new("probe");
+    for (host, code, applications, exit, expected) in [
+        (
+            "ocs.example",
+            5010,
+            OFFLINE,
+            78,
+            "verdict     bad-config (ours): it serves other applications: is it the node that is \
+             meant?; set `applications: [{acct: 3}]`",
+        ),
+        (
+            "ocs.example",
+            3010,
+            PLAIN,
+            78,
+            "verdict     bad-config (ours): `ocs.example` does not know `cg.example`: correct \
+             identity.host, or let its operator add it; set `host: cg.example`",
+        ),
+        (
+            "other.example",
+            2001,
+            PLAIN,
+            78,
+            "verdict     bad-config (ours): it calls itself `other.example`; set `host: \
+             other.example`",
+        ),
+        (
+            "ocs.example",
+            5010,
+            IN_VENDOR,
+            78,
+            "verdict     bad-config (ours): it wants the application in the form in which it \
+             offers it; set `applications: [{auth: 4, vendor: 10415}]`",
+        ),
+        (
+            "ocs.example",
+            5010,
+            PLAIN,
+            69,
+            "verdict     bad-remote (theirs): it refuses what it offers itself",
+        ),
+        ("ocs.example", 5012, PLAIN, 69, "verdict     bad-remote (theirs): 5012 DIAMETER_UNABLE"),
+        ("ocs.example", 2001, PLAIN, 0, "verdict     ok: applications 4 are shared"),
+        ("OCS.example", 2001, IN_VENDOR, 0, "verdict     ok: applications 4 are shared"),
+    ] {
+        let address = answering(host, code, applications).await;
+        let (status, out) = probe(&folder, &outbound(&address, OURS), &[]).await;
+        assert!(out.contains(expected), "{code}: {expected}\n{out}");
+        assert_eq!(status, exit, "{out}");
+        assert!(out.contains("resolve     127.0.0.1 → 127.0.0.1"), "{out}");
+        assert!(out.contains(&format!("connect     tcp {address} in ")), "{out}");
+        assert!(out.contains("CER →       Origin-Host cg.example · apps: auth 4 plain"), "{out}");
+        assert!(out.contains(&format!("CEA ←       {code} DIAMETER_")), "{out}");
+    }
+    // The place of the line is told: where the key stands, or what it would stand in.
+    let address = answering("ocs.example", 5010, IN_VENDOR).await;
+    let (_, out) = probe(&folder, &outbound(&address, OURS), &[]).await;
+    assert!(out.contains("farebox.yaml:8  peers.ocs.applications"), "{out}");
+    assert!(
+        out.contains(
+            "they offer: auth 4 in Vendor-Specific-Application-Id (vendor 10415); we offered: auth 4 plain"
+        ),
+        "{out}"
+    );
+    let (_, out) = probe(&folder, &outbound(&address, OURS), &["--format", "json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&out).expect("json");
+    assert_eq!(json["verdict"], "bad-config");
+    assert_eq!(json["line"], "applications: [{auth: 4, vendor: 10415}]");
+    assert_eq!(json["key"], "peers.ocs.applications");
+}
+
+#[tokio::test]
+async fn probe_tells_what_is_wrong_before_any_cea() {
+    let folder = Folder::new("probe-early");
+    let (closed, address) = listener().await;
+    drop(closed);
+    let (status, out) = probe(&folder, &outbound(&address, OURS), &[]).await;
+    assert!(out.contains("down (network): ") && out.contains("connection refused"), "{out}");
+    assert_eq!(status, 69);
+
+    let (http, address) = listener().await;
+    tokio::spawn(async move {
+        let (mut socket, _) = http.accept().await.expect("a connection");
+        let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        let _ = socket.read_u8().await;
+    });
+    let (status, out) = probe(&folder, &outbound(&address, OURS), &[]).await;
+    assert!(out.contains("bad-config (ours): another service listens there"), "{out}");
+    assert_eq!(status, 78);
+
+    let (mute, address) = listener().await;
+    tokio::spawn(async move {
+        let (socket, _) = mute.accept().await.expect("a connection");
+        drop(socket);
+    });
+    let (status, out) = probe(&folder, &outbound(&address, OURS), &[]).await;
+    assert!(out.contains("bad-remote (theirs): ") && out.contains("without a CEA"), "{out}");
+    assert_eq!(status, 69);
+}
+
+#[tokio::test]
+async fn probe_tells_whose_a_certificate_is() {
+    let folder = Folder::new("probe-tls");
+    let (ca, other) = (Authority::new("ca"), Authority::new("other"));
+    folder.certificate("cg", &ca, &ca.issue("cg.example"));
+    let rest = format!("{OURS}\n    tls: {{ca: cg-ca.pem, cert: cg.pem, key: cg.key}}");
+    // The listener calls itself `ocs.example`; its certificate says something else, or not.
+    for (issuer, name, host, exit, expected) in [
+        (&ca, "ocs.example", "ocs.example", 0, "verdict     ok"),
+        (
+            &ca,
+            "ocs-x.example",
+            "ocs.example",
+            69,
+            "verdict     bad-remote (theirs): its certificate is for `ocs-x.example`; it needs one \
+             with subjectAltName DNS:ocs.example",
+        ),
+        (
+            &ca,
+            "ocs.example",
+            "ocs-y.example",
+            78,
+            "verdict     bad-config (ours): its certificate and its Origin-Host say `ocs.example`; \
+             set `host: ocs.example`",
+        ),
+        (
+            &other,
+            "ocs.example",
+            "ocs.example",
+            78,
+            "verdict     bad-config (ours): TLS: no CA of ours issued its certificate; set `ca: FILE`",
+        ),
+    ] {
+        let server = tls::serving(tls::tls(&ca, &issuer.issue(name))).await;
+        let config = outbound(&server.address(), &rest.replace("ocs.example", host));
+        let (status, out) = probe(&folder, &config, &[]).await;
+        assert!(out.contains(expected), "{expected}\n{out}");
+        assert_eq!(status, exit, "{out}");
+    }
+    // A peer without TLS where TLS is asked for.
+    let plain = Server::start().await;
+    let (status, out) = probe(&folder, &outbound(&plain.address(), &rest), &[]).await;
+    assert!(out.contains("bad-config (ours): TLS: ") && out.contains("set `tls: none`"), "{out}");
+    assert_eq!(status, 78);
+}
+
+/// Runs `farebox peer ARGS` against a running gateway: exit code and output.
+fn peer(gateway: &Gateway, args: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_farebox"))
+        .arg("peer")
+        .args(args)
+        .args(["--admin-url", &format!("http://{}", gateway.admin)])
+        .env("NO_COLOR", "1")
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    (output.status.code().unwrap_or(-1), shown)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sec_25_a_peer_is_shown_taken_out_of_service_and_brought_back() {
+    let folder = Folder::new("operate");
+    let gateway = Gateway::start(&folder, &inbound("{listen: [\"127.0.0.1:0\"]}", ""), 1);
+    let address = gateway.listener("tcp").to_owned();
+    let mut script = Script::open(&address, "ocs.example").await;
+    gateway.shows("/admin/v1/peers", "\"open\"").await;
+
+    let (status, out) = peer(&gateway, &["ls"]);
+    assert_eq!(status, 0, "{out}");
+    assert!(out.lines().any(|line| line.starts_with("ocs             open")), "{out}");
+    let (_, out) = peer(&gateway, &["show", "ocs"]);
+    assert!(
+        out.contains("we say      cg.example (example) \"farebox\" [{auth: 4}, {acct: 3}]"),
+        "{out}"
+    );
+    assert!(out.contains("they say    ocs.example (example)"), "{out}");
+    assert!(out.contains("row WD-20") && out.contains("Result-Code 2001"), "{out}");
+    assert_eq!(peer(&gateway, &["show", "nobody"]).0, 1);
+
+    let (status, out) = peer(&gateway, &["drain", "ocs"]);
+    assert_eq!((status, out.as_str()), (0, "ocs   open   drain\n"));
+    let metric = "farebox_peer_admin_state{peer=\"ocs\",state=\"drain\"} 1";
+    assert!(gateway.get("/metrics").contains(metric));
+
+    // Maintenance is asked for twice, and says goodbye.
+    let (status, out) = peer(&gateway, &["maint", "ocs"]);
+    assert!(status == 1 && out.contains("add --yes"), "{out}");
+    let (status, out) = peer(&gateway, &["maint", "ocs", "--yes"]);
+    assert_eq!(status, 0, "{out}");
+    let dpr = script.read().await.expect("a DPR");
+    assert_eq!(dpr.header.code, command::DISCONNECT_PEER);
+    assert_eq!(dpr.enumerated(id::DISCONNECT_CAUSE), Some(2));
+    script.write(&base::answer(&dpr.header, &them(), 2001, None, None)).await;
+    gateway.shows("/admin/v1/peers", "in maintenance").await;
+    let mut refused = Script::connect(&address).await;
+    refused.write(&cer("ocs.example")).await;
+    let cea = refused.read().await.expect("a CEA");
+    assert_eq!(cea.unsigned32(id::RESULT_CODE), Some(5012));
+
+    assert_eq!(peer(&gateway, &["ready", "ocs"]).0, 0);
+    gateway.shows("/admin/v1/peers", "\"ready\"").await;
+    let mut again = Script::open(&address, "ocs.example").await;
+    gateway.shows("/admin/v1/peers", "\"reopen\"").await;
+    assert_eq!(peer(&gateway, &["reset", "ocs", "--yes"]).0, 0);
+    while again.read().await.is_some() {}
+    let (_, out) = peer(&gateway, &["show", "ocs"]);
+    assert!(out.contains("last error  reset here (network)"), "{out}");
+}

@@ -32,7 +32,7 @@ pub(super) fn tls(trusted: &Authority, own: &Issued) -> Tls {
     Tls::new(&credentials(trusted, own)).expect("usable")
 }
 
-async fn serving(tls: Tls) -> Server {
+pub(super) async fn serving(tls: Tls) -> Server {
     Server::with(|config| config.tls = Some(tls), false).await
 }
 
