@@ -10,6 +10,7 @@ use super::policy::Ccfh;
 use super::quota;
 use super::reading::{Reading, ServiceAnswer};
 use super::record::Command;
+use super::results::{event_of, told};
 use super::session::{Decision, ServiceResult, Session};
 use super::verdict::{Verdict, covered, sip_status, verdict, worst};
 use crate::clock::Wall;
@@ -59,13 +60,7 @@ impl Engine {
         }
         self.defects(id, verdict, reading);
         self.remember_server(change, peer, reading);
-        let event = match verdict {
-            Verdict::Success => Event::Success,
-            Verdict::Free => Event::NotApplicable,
-            Verdict::Denied => Event::Denied,
-            Verdict::UnknownSession if command != Command::CcrInitial => Event::Denied,
-            _ => Event::Failed,
-        };
+        let event = event_of(verdict, command).unwrap_or(Event::Failed);
         if command == Command::CcrEvent {
             self.event_event(change, id, event, Some(reading));
         } else {
@@ -223,43 +218,21 @@ impl Engine {
         row: &Row,
         reading: Option<&Reading>,
     ) -> Decision {
-        let command = self.records.get(&id).map(|record| record.command);
-        let last = command == Some(Command::CcrTermination);
-        let block = if last || command == Some(Command::CcrUpdate) {
-            ServiceAdvice::Stop
-        } else {
-            ServiceAdvice::Block
-        };
-        let told = |outcome, basis, service| Decision::new(outcome, basis, service);
+        let session = &change.slot.session;
+        let command = self.records.get(&id).map_or(Command::CcrUpdate, |record| record.command);
         match event {
-            Event::Success => self.success(change, last, reading),
-            Event::NotApplicable if last => told(Outcome::Free, Basis::Ocs, ServiceAdvice::Stop),
-            Event::NotApplicable => told(Outcome::Free, Basis::Ocs, ServiceAdvice::Continue),
-            Event::Denied => {
+            Event::Success => self.success(change, command == Command::CcrTermination, reading),
+            Event::WindowOver
+                if command == Command::CcrUpdate
+                    && !row.steps.contains(&Step::TerminateService) =>
+            {
+                let known = session.brief(id).and_then(|brief| brief.decision.clone());
+                known.unwrap_or_else(|| self.idle_decision(session))
+            }
+            _ => {
                 let code = reading.and_then(|reading| reading.code);
-                let status = sip_status(code);
-                let service = match (last, status) {
-                    (true, _) | (false, None) => ServiceAdvice::Stop,
-                    (false, Some(_)) => ServiceAdvice::Block,
-                };
-                let advice = Advice { service, sip_status: status, stop_by: None };
-                Decision { outcome: Outcome::Denied, basis: Basis::Ocs, advice }
+                told(command, event, row, self.ccfh(session), code)
             }
-            // The answer to a CCR-T that failed is judged by CCFH as every other one.
-            Event::Failed if last && self.ccfh(&change.slot.session) != Ccfh::Continue => {
-                told(Outcome::Denied, Basis::FailurePolicy, ServiceAdvice::Stop)
-            }
-            _ if last => told(Outcome::Unverified, Basis::FailurePolicy, ServiceAdvice::Stop),
-            _ if row.steps.contains(&Step::TerminateService) => {
-                told(Outcome::Denied, Basis::FailurePolicy, block)
-            }
-            Event::WindowOver if command == Some(Command::CcrUpdate) => change
-                .slot
-                .session
-                .brief(id)
-                .and_then(|brief| brief.decision.clone())
-                .unwrap_or_else(|| self.idle_decision(&change.slot.session)),
-            _ => told(Outcome::Unverified, Basis::FailurePolicy, ServiceAdvice::Continue),
         }
     }
 

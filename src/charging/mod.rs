@@ -31,6 +31,7 @@ pub mod record;
 mod recovery;
 mod reply;
 pub mod request;
+pub mod results;
 pub mod session;
 mod settle;
 mod start;

@@ -46,6 +46,20 @@ pub enum Ccfh {
     RetryAndTerminate,
 }
 
+impl Ccfh {
+    /// Every value.
+    pub const ALL: [Ccfh; 3] = [Ccfh::Terminate, Ccfh::RetryAndTerminate, Ccfh::Continue];
+
+    /// The word of the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ccfh::Terminate => "terminate",
+            Ccfh::Continue => "continue",
+            Ccfh::RetryAndTerminate => "retry_and_terminate",
+        }
+    }
+}
+
 /// Direct-Debiting-Failure-Handling (RFC 8506, 8.15), same values as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 #[cbor(index_only)]

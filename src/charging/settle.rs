@@ -13,6 +13,7 @@ use super::policy::Ddfh;
 use super::reading::Reading;
 use super::record::{Command, Reported};
 use super::request::{MessageIds, Moment, ServiceUnits, build};
+use super::results::event_told;
 use super::session::{Decision, Session};
 use super::verdict::{Verdict, covered, sip_status};
 use crate::store::{Interface, RecordId, RecordState};
@@ -342,56 +343,31 @@ impl Engine {
     ) -> Decision {
         let action =
             change.slot.session.event.as_ref().map_or(EventAction::Debit, |event| event.action);
-        let go_on = ServiceAdvice::Continue;
-        let denied = |basis, status| Decision {
-            outcome: Outcome::Denied,
-            basis,
-            advice: Advice { service: ServiceAdvice::Block, sip_status: status, stop_by: None },
-        };
-        let unverified = Decision::new(Outcome::Unverified, Basis::FailurePolicy, go_on);
+        let code = reading.and_then(|reading| reading.code);
+        let decision = event_told(event, action, handling, code);
         let service = reading.and_then(|reading| reading.services.first());
         let service_code = service.and_then(|s| s.result.as_ref()).map(|result| result.code);
+        let denied = |status| Decision {
+            outcome: Outcome::Denied,
+            basis: Basis::Ocs,
+            advice: Advice { service: ServiceAdvice::Block, sip_status: status, stop_by: None },
+        };
         match (event, action) {
             (Event::Success, EventAction::Debit | EventAction::Refund) => {
-                let good = match action {
-                    EventAction::Refund => Outcome::Refunded,
-                    _ => Outcome::Debited,
-                };
                 match service_code.map_or(Verdict::Success, super::verdict::verdict) {
-                    Verdict::Success => Decision::new(good, Basis::Ocs, go_on),
-                    Verdict::Free => Decision::new(Outcome::Free, Basis::Ocs, go_on),
-                    _ => denied(Basis::Ocs, sip_status(service_code.flatten())),
+                    Verdict::Success => decision,
+                    Verdict::Free => {
+                        Decision::new(Outcome::Free, Basis::Ocs, ServiceAdvice::Continue)
+                    }
+                    _ => denied(sip_status(service_code.flatten())),
                 }
             }
-            (Event::Success, EventAction::CheckBalance) => {
-                match reading.and_then(|reading| reading.enough) {
-                    Some(false) => denied(Basis::Ocs, None),
-                    _ => Decision::new(Outcome::Granted, Basis::Ocs, go_on),
-                }
+            (Event::Success, EventAction::CheckBalance)
+                if reading.and_then(|reading| reading.enough) == Some(false) =>
+            {
+                denied(None)
             }
-            (Event::Success, EventAction::EnquirePrice) => {
-                Decision::new(Outcome::Recorded, Basis::Ocs, go_on)
-            }
-            (Event::NotApplicable, _) => Decision::new(Outcome::Free, Basis::Ocs, go_on),
-            (Event::Denied, _) => {
-                denied(Basis::Ocs, sip_status(reading.and_then(|reading| reading.code)))
-            }
-            (Event::Failed, EventAction::Debit) if handling == EventHandling::DebitContinue => {
-                unverified
-            }
-            (Event::Failed, _) => denied(Basis::FailurePolicy, None),
-            (_, EventAction::Refund) => {
-                Decision::new(Outcome::Pending, Basis::FailurePolicy, go_on)
-            }
-            (_, EventAction::CheckBalance | EventAction::EnquirePrice) => {
-                denied(Basis::FailurePolicy, None)
-            }
-            // 3002, 3004 or 3005 from every allowed peer shows that nothing was debited.
-            (Event::TemporaryError, EventAction::Debit) => match handling {
-                EventHandling::DebitContinue => unverified,
-                _ => denied(Basis::FailurePolicy, None),
-            },
-            (_, EventAction::Debit) => unverified,
+            _ => decision,
         }
     }
 

@@ -348,9 +348,13 @@ pub(crate) struct Decode {
 /// `farebox explain`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Explain {
-    /// FB0107, 5002, a name like DIAMETER_UNKNOWN_SESSION_ID; nothing lists all
+    /// FB0107, 5002, a name like DIAMETER_UNKNOWN_SESSION_ID; `results`: what every result code does
+    /// to every request; nothing lists all
     #[arg(value_name = "CODE")]
     pub(crate) code: Option<String>,
+    /// Form of `results`
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
 }
 
 /// `farebox dict`.

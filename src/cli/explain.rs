@@ -14,6 +14,10 @@ pub(crate) fn run(args: &Explain, terminal: &mut Terminal) -> Outcome {
         list(terminal);
         return Ok(Exit::Ok);
     };
+    if wanted == "results" {
+        super::explain_results::print(args.format, terminal);
+        return Ok(Exit::Ok);
+    }
     if let Some(code) = codes::ALL.iter().find(|code| code.name().eq_ignore_ascii_case(wanted)) {
         page(*code, terminal);
         return Ok(Exit::Ok);

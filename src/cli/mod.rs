@@ -15,6 +15,7 @@ mod dict;
 mod encode;
 mod exit;
 mod explain;
+mod explain_results;
 mod hex;
 mod http;
 mod instance;

@@ -24,6 +24,7 @@ mod peer_machine;
 mod peer_requests;
 mod peer_rows;
 mod pending;
+mod results;
 mod rival;
 mod router;
 mod routing;
