@@ -19,6 +19,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+#[path = "known.rs"]
+mod known;
 #[path = "peers.rs"]
 mod peers;
 #[path = "tls.rs"]
