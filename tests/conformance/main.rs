@@ -1,5 +1,7 @@
 //! Requirements of the pure core, each test named by the id it bears. Also runs without `shell`.
 
+#![allow(clippy::print_stdout)] // Reports of rows and counts are printed by tests.
+
 mod accounting_rows;
 mod allocations;
 mod arbitrary;
