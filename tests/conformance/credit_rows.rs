@@ -654,6 +654,7 @@ fn rows() -> Vec<(&'static str, String)> {
 }
 
 #[test]
+#[allow(clippy::print_stdout)] // The report, for whoever runs it with --nocapture.
 fn c_26_s_28_every_row_of_both_clients_is_reached_or_has_a_reason() {
     let mut reached: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut claimed = BTreeSet::new();
