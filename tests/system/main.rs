@@ -7,6 +7,7 @@ mod api_records;
 mod api_world;
 mod certificates;
 mod cli;
+mod clients;
 mod config;
 mod console;
 mod openapi;
