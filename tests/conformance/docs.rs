@@ -108,7 +108,18 @@ fn named_tests(page: &str) -> BTreeSet<String> {
 
 /// Ids of the requirements that this version must cover.
 fn required_ids() -> Vec<String> {
-    let lists = [("H", 36), ("P", 31), ("W", 18), ("R", 22), ("O", 9), ("X", 9)];
+    let lists = [
+        ("H", 36),
+        ("P", 31),
+        ("W", 18),
+        ("R", 22),
+        ("O", 9),
+        ("X", 9),
+        ("S", 33),
+        ("C", 59),
+        ("G", 19),
+        ("F", 36),
+    ];
     let listed = lists
         .iter()
         .flat_map(|(letter, last)| (1..=*last).map(move |number| format!("{letter}-{number:02}")));

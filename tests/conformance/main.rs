@@ -26,6 +26,7 @@ mod peer_machine;
 mod peer_requests;
 mod peer_rows;
 mod pending;
+mod pitfalls;
 mod results;
 mod rival;
 mod router;
