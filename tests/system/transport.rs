@@ -691,6 +691,19 @@ async fn k_01_a_bad_length_closes_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_place_in_the_window_is_free_when_its_answer_is_told() {
+    let server = Server::start().await;
+    let mut narrow = config(&server.address());
+    narrow.window = 1;
+    let mut client = Client::start(narrow);
+    client.usable().await;
+    for token in 1..200 {
+        client.send(token);
+        assert_eq!(client.answer().await.0, token);
+    }
+}
+
+#[tokio::test]
 async fn k_01_a_bad_length_before_the_cer_closes_and_the_listener_lives() {
     let mut server = Server::start().await;
     let mut script = Script::connect(&server.address()).await;
