@@ -27,6 +27,7 @@ impl Engine {
                         self.ro_sessions.insert(ro.session_id.clone(), session.key.clone());
                     }
                     if let Some(by) = session.abort_at.filter(|_| session.closing.is_none()) {
+                        let by = self.no_later(by, self.policy.termination.abort_grace);
                         self.at_wall(by, Timer::Abort(session.key.clone()));
                     }
                     self.sessions.insert(
@@ -69,7 +70,8 @@ impl Engine {
             }
         }
         for (key, expires_at) in self.session_ends() {
-            self.end_session_at(&key, expires_at);
+            let most = self.policy.termination.max_session;
+            self.end_session_at(&key, self.no_later(expires_at, most));
             let until = self.sessions.get(&key).and_then(|slot| {
                 let grants = slot.session.counters.iter().filter_map(|c| c.grant.as_ref());
                 grants.filter_map(|grant| grant.valid_until).min()
@@ -118,6 +120,7 @@ impl Engine {
         let Some(record) = self.records.get_mut(&id) else { return };
         let (owner, command, route) = (record.owner.clone(), record.command, record.route);
         if let Some(due) = record.due_at {
+            let due = self.no_later(due, self.policy.termination.ok_timeout);
             self.at_wall(due, Timer::Guard(owner, id));
             return;
         }
@@ -128,12 +131,19 @@ impl Engine {
             return;
         }
         if command == Command::CcrEvent {
-            self.window_until(id, first_sent_at + self.policy.failure.buffer_for);
+            let window = self.policy.failure.buffer_for;
+            self.window_until(id, self.no_later(first_sent_at + window, window));
             self.resume_event(id, &owner);
             return;
         }
         let window = self.settle_within(route);
-        self.window_until(id, first_sent_at + window);
+        self.window_until(id, self.no_later(first_sent_at + window, window));
+    }
+
+    /// A stored deadline, for a clock that may have been set back since (FC-02): it is never
+    /// further away than it was when it was stored.
+    fn no_later(&self, due: Wall, most: std::time::Duration) -> Wall {
+        due.min(self.wall + most)
     }
 
     /// A debit goes on as if Tx had expired; nobody waits for a balance or a price any more.
