@@ -186,7 +186,10 @@ impl Engine {
             error_mark: false,
             route: draft.route,
             reported: draft.reported,
-            domain: None,
+            // Before the first copy leaves, for good: which peer got it may not survive a crash, and
+            // a copy in another domain would be charged again. Destination-Realm is this peer's too.
+            domain: (draft.command.interface() == Interface::Ch2)
+                .then(|| policy.peers[peer].dedup_domain.clone()),
             subscribers: session.content.subscriber.iter().map(|id| id.value.clone()).collect(),
             last_result: None,
             attempts: 0,
