@@ -253,7 +253,10 @@ impl Engine {
         let reserves = commit.rows.counters.iter().any(|(name, _)| *name == END_TO_END_COUNTER);
         if let Some(slot) = self.sessions.get_mut(&key) {
             slot.busy = None;
-            slot.unsaved = false;
+            // A commit that failed leaves what was unsaved before it unsaved.
+            if result == CommitResult::Durable {
+                slot.unsaved = false;
+            }
         }
         if reserves && !matches!(result, CommitResult::Durable | CommitResult::Unknown(_)) {
             self.reserving = Reserving::Wanted;

@@ -89,6 +89,8 @@ pub(super) struct Checked {
     pub session: bool,
     /// The debit that a refund undoes was looked up.
     pub debit: bool,
+    /// The store was asked for the answer a second time.
+    pub again: bool,
 }
 
 /// How the spool stands, per interface.

@@ -241,6 +241,23 @@ impl Engine {
                 self.reply(caller, Reply::Answered { answer: Box::new(answer), replayed: true });
             }
             None if self.attach(caller, &request, &row.key) => {}
+            // Its answer may have been stored since the store was read: look once more, behind the
+            // commit that is under way.
+            None if !checked.again => {
+                let again = Checked { again: true, ..Checked::default() };
+                match self.sessions.get_mut(&owner_of(&request.trigger)) {
+                    Some(slot) if slot.busy.is_some() => {
+                        slot.inbox.push_back(super::engine::Work::Trigger(caller, request, again));
+                    }
+                    _ => {
+                        let what = match idempotency {
+                            true => What::Idempotency(request, again),
+                            false => What::Natural(request, Checked { idempotency: true, ..again }),
+                        };
+                        self.ask(caller, what, Some(row.key.clone()), None);
+                    }
+                }
+            }
             // Accepted before a restart, and its answer is no longer kept: the state as it is now.
             None => match self.sessions.get(&owner_of(&request.trigger)) {
                 Some(slot) => {
