@@ -367,8 +367,20 @@ impl Engine {
             {
                 denied(None)
             }
+            // An earlier copy may have been debited: this answer does not speak for it.
+            (Event::Failed, EventAction::Debit) if self.may_have_arrived(change) => {
+                Decision::new(Outcome::Unverified, Basis::FailurePolicy, ServiceAdvice::Continue)
+            }
             _ => decision,
         }
+    }
+
+    /// Some copy of the event's request had no answer.
+    fn may_have_arrived(&self, change: &Change) -> bool {
+        let outstanding = change.slot.session.ro.as_ref().and_then(|ro| ro.outstanding);
+        outstanding
+            .and_then(|id| self.records.get(&id))
+            .is_some_and(|record| record.unanswered || record.recovered || record.in_flight())
     }
 
     /// Every copy of the event's request was answered by a temporary error.
