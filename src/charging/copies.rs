@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::commit::{Change, Effect};
 use super::credit_control::{Event, State, find_event};
 use super::engine::{Action, Alarm, Engine, Fact, Submission, Timer};
+use super::planted::EngineBug;
 use super::policy::Ccfh;
 use super::record::{Command, Copy, Record};
 use super::verdict::{Verdict, verdict};
@@ -26,8 +27,9 @@ impl Engine {
     pub(super) fn submit(&mut self, id: RecordId, reason: &'static str) {
         let token = self.token(id);
         if let Some(submission) = self.submission(token, reason) {
+            let leaving = !self.has_bug(EngineBug::StateReadEarly);
             if let Some(record) = self.records.get_mut(&id) {
-                record.leaving = true;
+                record.leaving = leaving;
             }
             self.out.push(Action::Submit(submission));
         }
@@ -83,7 +85,10 @@ impl Engine {
             exclude,
             repeat_allowed: matches!(reason, "timeout" | "retry" | "restart" | "store" | "full")
                 && (within || !online || record.copies.is_empty()),
-            domain: if online { record.domain.clone() } else { None },
+            domain: record
+                .domain
+                .clone()
+                .filter(|_| online && !self.has_bug(EngineBug::CopyToOtherDomain)),
             initial: record.number == 0,
             error_mark: record.unmarking,
             unanswered: record.unanswered,

@@ -6,6 +6,7 @@ use super::commit::{Change, Effect};
 use super::credit_control::{Event, Row, Step};
 use super::engine::{Alarm, Engine, Fact, Timer};
 use super::outcome::{Advice, Basis, Grant, Outcome, ServiceAdvice};
+use super::planted::EngineBug;
 use super::policy::Ccfh;
 use super::quota;
 use super::reading::{Reading, ServiceAnswer};
@@ -130,8 +131,10 @@ impl Engine {
             let code = service.and_then(|s| s.result.as_ref()).map(|result| result.code);
             let service_covered = code.is_none_or(covered);
             let service_success = code.is_none_or(|code| verdict(code) == Verdict::Success);
+            let lost = self.has_bug(EngineBug::UnitsLost);
+            let again = self.has_bug(EngineBug::UnitsReportedAgain) && !success;
             let counter = change.slot.session.counter_of(report.rating_group, report.tariff);
-            if command_covered && service_covered {
+            if command_covered && service_covered && !again || lost {
                 counter.settled = counter.settled.plus(&report.units);
             }
             if success && service_success {

@@ -147,6 +147,8 @@ pub struct Engine {
     pub(super) now: Now,
     pub(super) wall: Wall,
     pub(super) out: Vec<Action>,
+    #[cfg(feature = "planted-bugs")]
+    pub(super) planted: Option<super::planted::EngineBug>,
     /// Where the AVPs of each message come from, by End-to-End id; for dry runs.
     pub(super) sources: Option<BTreeMap<u32, Vec<Provenance>>>,
 }
@@ -214,6 +216,8 @@ impl Engine {
             now: Now::ZERO,
             wall: Wall(0),
             out: Vec::new(),
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
             sources: None,
         }
     }

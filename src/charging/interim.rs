@@ -10,6 +10,7 @@ use super::event::{
     InterimReason, RatingGroupRef, Request, Tariff, Trigger, UnitRequest, Units, UsageEntry,
 };
 use super::outcome::{DecreasedTotal, MappingProblem, Refusal, Reply, ServiceAdvice};
+use super::planted::EngineBug;
 use super::quota::{self, Reason};
 use super::record::Command;
 use super::request::{Moment, reason};
@@ -28,7 +29,7 @@ impl Engine {
         let session = &change.slot.session;
         let last = session.last_sequence;
         let refusal =
-            if session.closing.is_some() {
+            if session.closing.is_some() && !self.has_bug(EngineBug::InterimAfterStop) {
                 Some(Refusal::SessionEnded { current: Box::new(session.view()) })
             } else {
                 interim.sequence.filter(|sent| *sent < last).map(|sent| {

@@ -23,6 +23,7 @@ mod once;
 mod online;
 pub mod outcome;
 mod peer_request;
+pub mod planted;
 pub mod policy;
 pub mod provenance;
 pub mod quota;

@@ -10,6 +10,7 @@ use super::credit_control::{Event, State, find};
 use super::engine::{Action, Engine, Timer, Work};
 use super::event::{CloseTrigger, Units};
 use super::io::{Alarm, NoticeKind, RequestId};
+use super::planted::EngineBug;
 use super::request::reason;
 use super::session::Closing;
 use super::trigger::Phase;
@@ -117,7 +118,7 @@ impl Engine {
                 self.policy.peers.get(peer).map(|p| Some(&p.name)) == Some(ro.server_peer.as_ref())
             }
         };
-        identity_eq(origin, server) && path
+        self.has_bug(EngineBug::AnyHostMayAsk) || identity_eq(origin, server) && path
     }
 
     /// The session's turn.

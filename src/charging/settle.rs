@@ -9,6 +9,7 @@ use super::credit_control::{Event, EventHandling, State, Step, find_event};
 use super::engine::{Alarm, Engine};
 use super::event::{EventAction, OneTimeEvent};
 use super::outcome::{Advice, Basis, MappingProblem, Outcome, ServiceAdvice};
+use super::planted::EngineBug;
 use super::policy::Ddfh;
 use super::reading::Reading;
 use super::record::{Command, Reported};
@@ -117,7 +118,9 @@ impl Engine {
         reading: &Reading,
     ) {
         let Some(record) = self.records.get(&id).cloned() else { return };
-        if matches!(record.state, RecordState::Answered | RecordState::Acknowledged) {
+        if matches!(record.state, RecordState::Answered | RecordState::Acknowledged)
+            || self.has_bug(EngineBug::LateSuccessIgnored)
+        {
             return;
         }
         let told_denied = change.slot.session.ro.as_ref().is_some_and(|ro| ro.told_denied);

@@ -407,6 +407,10 @@ pub(crate) struct Universe {
     /// With --seed: so many of the last events
     #[arg(long, value_name = "N")]
     pub(crate) trace: Option<usize>,
+    /// Plant 19 bugs, one after the other, and show the seed that catches each: needs a build
+    /// with the feature `planted-bugs`
+    #[arg(long)]
+    pub(crate) bugs: bool,
     /// End after so many failures, not after five
     #[arg(long, value_name = "N")]
     pub(crate) keep_going: Option<usize>,

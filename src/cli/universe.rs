@@ -6,7 +6,10 @@ use super::args::{Format, Universe};
 use super::exit::{Exit, Outcome};
 use super::terminal::Terminal;
 use crate::universe::checkers::INVARIANTS;
-use crate::universe::run::{Campaign, Failure, Report, TRACE_SHOWN, campaign, reduce, replay};
+use crate::universe::planted::{BUGS, ELSEWHERE};
+use crate::universe::run::{
+    self, Campaign, Failure, Report, TRACE_SHOWN, campaign, reduce, replay,
+};
 use crate::universe::world::Kit;
 
 /// Failures after which a campaign ends.
@@ -17,6 +20,9 @@ pub(crate) fn run(args: &Universe, terminal: &mut Terminal) -> Outcome {
     let kit = Kit::default();
     if let Some(seed) = args.seed {
         return one(args, seed, &kit, terminal);
+    }
+    if args.bugs {
+        return bugs(args, &kit, terminal);
     }
     let campaign = campaign(
         &Campaign {
@@ -73,6 +79,29 @@ fn one(args: &Universe, seed: u64, kit: &Kit, terminal: &mut Terminal) -> Outcom
         terminal.line(format!("  {}: {}", found.invariant, found.detail));
     }
     Ok(Exit::Assertion)
+}
+
+/// Seeds within which each planted bug must be caught.
+const BUG_SEEDS_MAX: u64 = 2_000;
+
+fn bugs(args: &Universe, kit: &Kit, terminal: &mut Terminal) -> Outcome {
+    let all = run::bugs(args.from, BUG_SEEDS_MAX, kit, |caught| {
+        let by = match caught.by {
+            Some((seed, invariant)) => format!("seed {seed} by {invariant}"),
+            None => "not caught".to_owned(),
+        };
+        terminal.line(format!("{:52} {by}, after {} seeds", caught.words, caught.seeds));
+    });
+    for (words, why) in ELSEWHERE {
+        terminal.line(format!("{words:52} not here: {why}"));
+    }
+    let absent = BUGS.iter().filter(|(_, bug)| bug.is_absent()).count();
+    if absent > 0 {
+        terminal.line(format!("{absent} more need a build with the feature planted-bugs"));
+    }
+    let caught = all.iter().filter(|one| one.by.is_some()).count();
+    terminal.line(format!("{caught} of {} caught", all.len()));
+    Ok(if caught == all.len() { Exit::Ok } else { Exit::Assertion })
 }
 
 fn revision() -> String {

@@ -197,6 +197,12 @@ impl Core {
         &self.engine
     }
 
+    /// The engine, to plant a bug into.
+    #[cfg(feature = "planted-bugs")]
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
     /// What decides who gets a copy, to read.
     pub fn router(&self) -> &Router {
         &self.dispatch.router

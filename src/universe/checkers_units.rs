@@ -82,7 +82,9 @@ fn check(
         // Two copies that were answered differently: the first wins, and which that is may hang
         // on a commit that a crash took away.
         is_doubtful |= finals.windows(2).any(|pair| good(pair[0].1) != good(pair[1].1));
+        // An answer that a crash took away before it was on disk was no answer.
         if let Some((copy, answer)) = finals.first()
+            && record.state == RecordState::Answered
             && good(answer)
             && record.command != "CCR-I"
         {

@@ -88,7 +88,7 @@ fn t_flag(copy: &Copy, earlier: &[&Copy], born: Option<&u32>, evidence: &Evidenc
 /// I-7: numbers run on, one is outstanding per leg, nothing follows STOP and T.
 pub(super) fn i_07_numbers(evidence: &Evidence) -> Vec<Finding> {
     let mut legs: BTreeMap<&Arc<str>, Vec<&Copy>> = BTreeMap::new();
-    for copy in &evidence.copies {
+    for copy in evidence.copies.iter().filter(|copy| !copy.is_void) {
         legs.entry(&copy.key.session).or_default().push(copy);
     }
     let mut found = Vec::new();

@@ -22,6 +22,7 @@ use crate::peer::routing::Sticky;
 use crate::store::Interface;
 
 use super::plan::Setup;
+use super::planted::PlantedBug;
 use super::servers::host;
 use super::servers::realm;
 use super::world::FIRST_CDF;
@@ -29,7 +30,7 @@ use super::world::NAMES;
 use super::world::PEERS;
 
 /// The policy of one universe, as the configuration would make it.
-pub(super) fn policy(setup: &Setup) -> Policy {
+pub(super) fn policy(setup: &Setup, bug: Option<PlantedBug>) -> Policy {
     let service = |ch1, ch2, group, id| Service {
         interfaces: Interfaces { ch1, ch2 },
         model: Model::Scur,
@@ -66,7 +67,12 @@ pub(super) fn policy(setup: &Setup) -> Policy {
         },
         accept_orphans: setup.accept_orphans,
         max_wait: setup.max_wait,
-        peers: (0..PEERS).map(|peer| profile(setup, peer)).collect(),
+        peers: (0..PEERS)
+            .map(|peer| PeerProfile {
+                t_after_error: bug == Some(PlantedBug::TAfterError),
+                ..profile(setup, peer)
+            })
+            .collect(),
         routes: vec![
             rule(Interface::Ch2, &[0, 1], setup.strict),
             rule(Interface::Ch1, &[2, 3], false),

@@ -142,6 +142,10 @@ impl World {
         self.trace(30, ids.len() as u64, ids.first().copied().unwrap_or(0), || {
             format!("flushed {} batches", ids.len())
         });
+        let mut batches = batches;
+        if self.options.bug == Some(PlantedBug::DuplicateAfterRestart) && life > 1 {
+            batches.iter_mut().for_each(|batch| batch.claims.clear());
+        }
         let results = if self.options.bug == Some(PlantedBug::SyncBeforeWrite) {
             // What is written now is flushed with the next one.
             let owed = std::mem::replace(&mut self.disk.owed, batches.clone());
@@ -201,6 +205,8 @@ impl World {
         if life != self.life {
             return;
         }
+        let forgets = self.options.bug == Some(PlantedBug::DuplicateAfterRestart) && life > 1;
+        let key = key.filter(|_| !forgets);
         let store = &mut self.disk.store;
         let input = if self.disk.faults.contains(&DiskFault::Unreadable) {
             let error = Some("EIO".to_owned());

@@ -57,6 +57,10 @@ pub struct Copy {
     pub at: Now,
     /// Life of the gateway.
     pub life: u32,
+    /// Names the record in that life.
+    pub token: u64,
+    /// The connection ended, and not one octet of it had left.
+    pub is_void: bool,
     /// Index of the peer.
     pub peer: usize,
     /// Which connection.

@@ -191,6 +191,11 @@ pub enum Strike {
     },
     /// Answers to callers are lost on the way.
     AnswersLost,
+    /// The OCSs ask for sessions, their own and those of the other domain.
+    Ask {
+        /// ASR instead of RAR.
+        abort: bool,
+    },
 }
 
 impl Strike {
@@ -220,6 +225,8 @@ impl Strike {
             Strike::Serve { id, .. } => id,
             Strike::Reboot { .. } => &["FM-09"],
             Strike::AnswersLost => &["FH-06"],
+            Strike::Ask { abort: false } => &["FM-13"],
+            Strike::Ask { abort: true } => &["FM-14"],
         }
     }
 }
@@ -277,7 +284,7 @@ pub fn draw_events(random: &mut Random, load: Duration) -> Vec<NemesisEvent> {
 }
 
 fn draw_strike(random: &mut Random, family: Option<u64>) -> Strike {
-    let family = family.unwrap_or_else(|| random.pick(&[0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5]));
+    let family = family.unwrap_or_else(|| random.pick(&[0, 0, 1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5]));
     match family {
         0 => draw_crash(random),
         1 => match random.below(3) {
@@ -288,8 +295,10 @@ fn draw_strike(random: &mut Random, family: Option<u64>) -> Strike {
         2 => Strike::Disk(draw_disk(random)),
         3 => Strike::Link { peers: draw_peers(random), fault: draw_link(random) },
         4 => draw_serve(random),
-        _ => match random.below(2) {
-            0 => {
+        _ => match random.below(4) {
+            0 => Strike::Ask { abort: false },
+            1 => Strike::Ask { abort: random.chance(300) },
+            2 => {
                 Strike::Flap { peers: draw_peers(random), turn: random.tail(millis(100), secs(20)) }
             }
             _ => Strike::Reboot { peers: draw_peers(random) },
@@ -465,6 +474,8 @@ pub const CATALOGUE: &[&str] = &[
     "FN-14",
     "FM-06",
     "FM-09",
+    "FM-13",
+    "FM-14",
     "FM-12",
     "FA-01",
     "FA-02",

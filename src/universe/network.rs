@@ -161,16 +161,13 @@ impl World {
             connection.unwritten.push_back((token, octets));
             return;
         }
-        self.put(id, from, octets, token);
+        self.put(id, from, octets);
     }
 
     /// The octets leave.
-    fn put(&mut self, id: u64, from: End, octets: Bytes, token: Option<u64>) {
+    fn put(&mut self, id: u64, from: End, octets: Bytes) {
         let Some(connection) = self.connections.get(&id) else { return };
         let peer = connection.peer;
-        if let Some(token) = token {
-            self.left(id, peer, token, &octets);
-        }
         let cut = match from {
             End::Gateway => self.links[peer].cut_forth.take(),
             End::Server => self.links[peer].cut_back.take(),
@@ -432,8 +429,8 @@ impl World {
             if self.links[connection.peer].stalled > 0 || !connection.gateway_open {
                 return;
             }
-            let Some((token, octets)) = connection.unwritten.pop_front() else { return };
-            self.put(id, End::Gateway, octets, token);
+            let Some((_, octets)) = connection.unwritten.pop_front() else { return };
+            self.put(id, End::Gateway, octets);
         }
     }
 

@@ -45,6 +45,7 @@ use super::nemesis::Boundary;
 use super::nemesis::Death;
 use super::network::End;
 use super::network::connected;
+use super::planted::PlantedBug;
 use super::world::Event;
 use super::world::NAMES;
 use super::world::PEERS;
@@ -108,7 +109,7 @@ impl World {
         if self.boundary(Boundary::Reserved) {
             return;
         }
-        let policy = policy(&self.plan.setup);
+        let policy = policy(&self.plan.setup, self.options.bug);
         let library = Library {
             dictionary: self.kit.dictionary.clone(),
             mappings: self.kit.mappings.clone(),
@@ -125,7 +126,9 @@ impl World {
         let configs: Vec<PeerConfig> =
             (0..PEERS).map(|peer| peer_config(&self.plan.setup, peer)).collect();
         core.configure(&configs);
-        let core = self.plant(core);
+        self.plant(&mut core);
+        self.copies_of.clear();
+        self.renumbered.clear();
         let ends = (0..PEERS).map(|peer| self.peer_end(peer, counters.origin_state_id)).collect();
         self.node = Some(Node {
             core,
@@ -370,6 +373,7 @@ impl World {
             return;
         }
         end.unsent.insert(token);
+        let (bytes, retransmit) = self.spoil_copy(token, bytes, retransmit);
         self.give(peer, Input::Send { token, bytes, retransmit });
     }
 
@@ -421,6 +425,7 @@ impl World {
                 self.after(NEWS, Event::News(life, news));
             }
             Action::Answer { token, hop_by_hop, bytes, round_trip } => {
+                let bytes = self.mend_answer(token, bytes);
                 let news = step::Event::Engine(EngineInput::Answer {
                     token,
                     peer,
@@ -432,6 +437,9 @@ impl World {
             }
             Action::Lost(token) => {
                 let sent = !end.unsent.remove(&token);
+                if !sent {
+                    self.never_left(peer, token);
+                }
                 self.sometimes(if sent { "copy lost" } else { "copy lost before it left" });
                 let news = step::Event::Engine(EngineInput::Lost { token, peer, sent });
                 self.after(NEWS, Event::News(life, news));
@@ -465,7 +473,13 @@ impl World {
         retransmit: bool,
         bytes: &Bytes,
     ) {
-        let octets = super::network::on_the_wire(bytes, hop_by_hop, retransmit);
+        let mut octets = super::network::on_the_wire(bytes, hop_by_hop, retransmit);
+        if self.options.bug == Some(PlantedBug::HopByHopWrap) {
+            let short = hop_by_hop % 4;
+            self.wrapped.insert((id, short), hop_by_hop);
+            octets = super::network::on_the_wire(bytes, short, retransmit);
+        }
+        self.left(id, peer, token, hop_by_hop, &octets);
         self.trace(44, u64::from(hop_by_hop), octets.len() as u64, || {
             let (message, _) = super::witness::read(&octets);
             let mark = if retransmit { " T" } else { "" };
@@ -513,6 +527,7 @@ impl World {
     pub(super) fn gateway_receives(&mut self, peer: usize, id: u64, message: Bytes) {
         let end = self.node.as_ref().and_then(|node| node.ends.get(peer));
         if end.is_some_and(|end| end.connection == Some(id)) {
+            let message = self.unwrap_ids(id, message);
             self.give(peer, Input::Received(Side::Initiator, message));
         }
     }

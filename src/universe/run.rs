@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::coverage::Coverage;
 use super::evidence::Finding;
 use super::plan::Plan;
+use super::planted::BUGS;
 use super::planted::PlantedBug;
 use super::shrink::shrink;
 use super::world::Kit;
@@ -144,4 +145,34 @@ pub fn reduce(
     let (smaller, _) = shrink(&plan, invariant, kit, Options { bug, keep_trace: 0 });
     let verdict = play(&smaller, kit, Options { bug, keep_trace });
     (smaller, verdict)
+}
+
+/// What became of one planted bug.
+#[derive(Clone, Debug)]
+pub struct Caught {
+    /// In the words of the catalogue.
+    pub words: &'static str,
+    /// The first seed that caught it, and by which invariant; `None`: none did.
+    pub by: Option<(u64, &'static str)>,
+    /// Seeds that were played.
+    pub seeds: u64,
+}
+
+/// Plants every bug that this build can have, and plays seeds until each is caught.
+pub fn bugs(from: u64, seeds_max: u64, kit: &Kit, mut tell: impl FnMut(&Caught)) -> Vec<Caught> {
+    let mut caught = Vec::new();
+    for (words, bug) in BUGS.iter().filter(|(_, bug)| !bug.is_absent()) {
+        let mut one = Caught { words, by: None, seeds: 0 };
+        for seed in from..from + seeds_max {
+            one.seeds += 1;
+            let verdict = replay(seed, kit, Some(*bug), 0);
+            if let Some(found) = verdict.findings.first() {
+                one.by = Some((seed, found.invariant));
+                break;
+            }
+        }
+        tell(&one);
+        caught.push(one);
+    }
+    caught
 }

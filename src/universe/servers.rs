@@ -217,6 +217,13 @@ impl World {
                 }
             }
             Action::Request(_, message) => self.serve(peer, &message),
+            Action::Transmit { hop_by_hop, retransmit, bytes, .. } => {
+                let octets = super::network::on_the_wire(&bytes, hop_by_hop, retransmit);
+                if let Some(id) = self.stations[peer].connection {
+                    self.write(id, End::Server, octets, None);
+                }
+            }
+            Action::Answer { token, bytes, .. } => self.peer_answered(peer, token, &bytes),
             _ => {}
         }
     }
@@ -277,6 +284,44 @@ impl World {
             Act::Send { bytes, .. } => self.write(id, End::Server, bytes, None),
             Act::End { how: FaultEnd::Close, .. } => self.ended(id, End::Server, "closed here"),
             Act::End { how: FaultEnd::Reset, .. } => self.reset(id),
+        }
+    }
+
+    /// Each OCS asks for every open session: RAR or ASR. What is not its own must not be heard.
+    pub(super) fn ask(&mut self, abort: bool) {
+        for peer in 0..FIRST_CDF {
+            for books in 0..self.ocs.len() {
+                for session in self.ocs[books].sessions().into_iter().take(8) {
+                    let station = &mut self.stations[peer];
+                    let bytes = match abort {
+                        true => station.server.asr(&session),
+                        false => station.server.rar(&session, None),
+                    };
+                    let Some(header) = Header::parse(&bytes) else { continue };
+                    let token = u64::from(header.end_to_end);
+                    // Of one domain both may be the session's server; of two only one is.
+                    let stranger = self.ocs.len() > 1 && station.books != books;
+                    self.asked.insert((peer, token), stranger);
+                    self.sometimes(if stranger { "asked by a stranger" } else { "asked" });
+                    self.station_give(peer, Input::Send { token, bytes, retransmit: false });
+                }
+            }
+        }
+    }
+
+    fn peer_answered(&mut self, peer: usize, token: u64, bytes: &Bytes) {
+        let (message, _) = super::witness::read(bytes);
+        let code = message.unsigned32(id::RESULT_CODE);
+        self.trace(22, token, u64::from(code.unwrap_or(0)), || {
+            format!("{} is answered {code:?}", NAMES[peer])
+        });
+        let heard = matches!(code, Some(2000..=2999));
+        if heard {
+            self.sometimes("RAR or ASR heard");
+        }
+        if self.asked.get(&(peer, token)) == Some(&true) && heard {
+            let detail = format!("{} asked for a session of another server", NAMES[peer]);
+            self.finding("SEC-03", detail);
         }
     }
 

@@ -65,6 +65,7 @@ impl World {
             }
             Strike::Reboot { peers: mask } => peers(mask).for_each(|peer| self.reboot(peer)),
             Strike::AnswersLost => self.players.deaf += 1,
+            Strike::Ask { abort } => self.ask(abort),
         }
     }
 
@@ -96,6 +97,7 @@ impl World {
             | Strike::CrashAt { .. }
             | Strike::Freeze
             | Strike::Flap { .. }
+            | Strike::Ask { .. }
             | Strike::Reboot { .. } => {}
         }
     }

@@ -48,8 +48,15 @@ pub(super) fn read(octets: &Bytes) -> (Message, Vec<Problem>) {
 }
 
 impl World {
-    /// The first octet of a request has left the gateway.
-    pub(super) fn left(&mut self, connection: u64, peer: usize, _token: u64, octets: &Bytes) {
+    /// A request is handed to its connection.
+    pub(super) fn left(
+        &mut self,
+        connection: u64,
+        peer: usize,
+        token: u64,
+        given: u32,
+        octets: &Bytes,
+    ) {
         let (message, _) = read(octets);
         let Some(command) = command_name(&message) else { return };
         let header = message.header;
@@ -58,10 +65,12 @@ impl World {
             self.sometimes("T set");
         }
         let index = self.evidence.copies.len();
-        self.in_flight.insert((u64::from(self.life) << 8 | peer as u64, header.hop_by_hop), index);
+        self.in_flight.insert((u64::from(self.life) << 8 | peer as u64, given), index);
         self.evidence.copies.push(Copy {
             at: self.now,
             life: self.life,
+            token,
+            is_void: false,
             peer,
             connection,
             hop_by_hop: header.hop_by_hop,
@@ -73,6 +82,17 @@ impl World {
             used: units_of(&message).0,
             answered: None,
         });
+    }
+
+    /// The connection ended, and not one octet of this copy had left.
+    pub(super) fn never_left(&mut self, peer: usize, token: u64) {
+        let life = self.life;
+        let mut copies = self.evidence.copies.iter_mut().rev();
+        let last =
+            copies.find(|copy| copy.life == life && copy.peer == peer && copy.token == token);
+        if let Some(copy) = last {
+            copy.is_void = true;
+        }
     }
 
     /// An answer reaches the engine.

@@ -186,6 +186,13 @@ pub struct World {
     /// Faults in the servers: event, peer, id there.
     pub(super) served_faults: Vec<(usize, usize, u64)>,
     pub(super) healed: bool,
+    /// For planted bugs: the life of each End-to-End id's first copy, copies and numbers by token.
+    pub(super) first_copies: BTreeMap<u32, u32>,
+    pub(super) copies_of: BTreeMap<u64, u32>,
+    pub(super) renumbered: BTreeMap<u64, u32>,
+    pub(super) wrapped: BTreeMap<(u64, u32), u32>,
+    /// RAR and ASR by server and token: is the session another server's?
+    pub(super) asked: BTreeMap<(usize, u64), bool>,
     hash: u64,
     trace: VecDeque<String>,
     events: u64,
@@ -229,6 +236,11 @@ impl World {
             in_flight: BTreeMap::new(),
             served_faults: Vec::new(),
             healed: false,
+            first_copies: BTreeMap::new(),
+            copies_of: BTreeMap::new(),
+            renumbered: BTreeMap::new(),
+            wrapped: BTreeMap::new(),
+            asked: BTreeMap::new(),
             hash: 0xcbf2_9ce4_8422_2325,
             trace: VecDeque::new(),
             events: 0,

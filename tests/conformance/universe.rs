@@ -107,3 +107,20 @@ fn fd_18_an_ended_session_is_not_taken_up_again_at_start() {
     let crash = Strike::Crash { death: Death::Kill, down: secs(1), wall_step_millis: 0, again: 0 };
     judge(&plan(Setup::plain(), vec![script], vec![strike(secs(20), secs(1), crash)]));
 }
+
+#[test]
+fn i_all_hold_under_faults() {
+    for seed in 0..20 {
+        judge(&Plan::draw(seed));
+    }
+}
+
+#[test]
+fn fc_02_a_deadline_is_no_further_away_for_a_clock_that_was_set_back() {
+    let calls = [(secs(1), Call::Start), (secs(9), close(CloseTrigger::ByeSent, 8, 3))];
+    let script = Script::plain("armed-chat", "chat", &calls);
+    let ten_years = 10 * 365 * 24 * 3_600_000;
+    let ahead = strike(secs(5), secs(6), Strike::WallStep { millis: ten_years });
+    let crash = Strike::Crash { death: Death::Kill, down: secs(3), wall_step_millis: 0, again: 0 };
+    judge(&plan(Setup::plain(), vec![script], vec![ahead, strike(secs(10), secs(1), crash)]));
+}
