@@ -503,6 +503,8 @@ pub(crate) struct Status {
 pub(crate) enum Proof {
     /// Kill the gateway under load, again and again; 3 if a charge is lost or doubled
     Kill9(Kill9),
+    /// Scripted sessions: the OCS's balance must equal the units that the API reported; 3 if not
+    Ledger(Ledger),
     /// Judge the books of an earlier proof
     Check(ProofCheck),
 }
@@ -522,6 +524,14 @@ pub(crate) struct Kill9 {
     /// Keep the books and the log in this new folder
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `farebox proof ledger`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Ledger {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

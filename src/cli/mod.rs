@@ -30,6 +30,7 @@ mod proof_books;
 mod proof_check;
 mod proof_gateway;
 mod proof_kill9;
+mod proof_ledger;
 mod proof_load;
 mod run;
 mod signals;
