@@ -107,9 +107,9 @@ fn check(
     let (low, high) = total;
     let complete = both.seconds >= low.seconds && both.messages >= low.messages;
     let bounded = both.seconds <= high.seconds && both.messages <= high.messages;
-    let nothing = both == Sum::default();
     let good = match start {
-        Start::Denied => nothing,
+        // Units that were reported before the denial was told may stand in the backup record.
+        Start::Denied => covered == Sum::default() && bounded,
         Start::Free => bounded,
         Start::Opened if is_free => bounded || doubled,
         Start::Opened if !evidence.backup => bounded,
