@@ -391,8 +391,9 @@ impl Engine {
     pub(super) fn recommit(&mut self, change: &mut Change) {
         change.dirty = true;
         change.effects.append(&mut change.slot.owed);
-        for id in &change.slot.live {
-            let unsent = self.records.get(id).is_some_and(|record| {
+        let live: Vec<RecordId> = change.slot.live.iter().copied().collect();
+        for id in live {
+            let unsent = self.records.get(&id).is_some_and(|record| {
                 record.state == RecordState::Waiting
                     && record.due_at.is_none()
                     && record.copies.is_empty()
@@ -400,8 +401,9 @@ impl Engine {
                     && !record.parked
                     && !record.recovered
             });
-            if unsent {
-                change.effects.push(Effect::Send(*id, "store"));
+            // Only whose turn it is: ACR n+1 waits for ACA n.
+            if unsent && self.may_send(change, id) {
+                change.effects.push(Effect::Send(id, "store"));
             }
         }
     }

@@ -190,7 +190,7 @@ impl Engine {
     /// The connection of a copy ended.
     pub(super) fn lost(&mut self, change: &mut Change, id: RecordId, peer: usize, sent: bool) {
         let Some(record) = self.records.get_mut(&id) else { return };
-        if !(if sent { record.end_copy(peer) } else { record.take_back(peer) }) {
+        if !(if sent { record.end_copies(peer) } else { record.take_back(peer) }) {
             return;
         }
         record.unanswered |= sent;
@@ -345,8 +345,12 @@ impl Engine {
         let silent = record.copies.last().filter(|copy| copy.outstanding).map(|copy| copy.peer);
         if record.in_flight() {
             record.unanswered = true;
-        } else if record.command.interface() == Interface::Ch1 {
-            // Its last copy was answered with an error: it is left alone for its delay (`park`).
+        }
+        if silent.is_none() && record.command.interface() == Interface::Ch1 {
+            // Its last copy has ended: it is left alone for its delay, and never for good.
+            if !record.parked && !record.leaving {
+                self.park(change, id);
+            }
             return;
         }
         record.expired += 1;
@@ -384,8 +388,6 @@ impl Engine {
                 self.event_event(change, id, Event::TxExpired, None);
                 self.park(change, id);
             }
-            // A copy that an error answered waits for its own time.
-            _ if silent.is_none() => {}
             _ => self.next_copy(change, id, "copy"),
         }
     }
@@ -412,7 +414,7 @@ impl Engine {
     }
 
     /// ACR n+1 waits for ACA n or its end; a backup record stands alone.
-    fn may_send(&self, change: &Change, id: RecordId) -> bool {
+    pub(super) fn may_send(&self, change: &Change, id: RecordId) -> bool {
         let Some(record) = self.records.get(&id) else { return false };
         let rf = change.slot.session.rf.as_ref();
         match record.command.interface() {

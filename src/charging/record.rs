@@ -249,6 +249,15 @@ impl Record {
         }
     }
 
+    /// The connection to `peer` is gone, or it is silent: none of its copies is on its way any more.
+    pub fn end_copies(&mut self, peer: usize) -> bool {
+        let mut ended = false;
+        for copy in self.copies.iter_mut().filter(|copy| copy.peer == peer) {
+            ended |= std::mem::replace(&mut copy.outstanding, false);
+        }
+        ended
+    }
+
     /// Forgets the newest outstanding copy at `peer`: it never left.
     pub fn take_back(&mut self, peer: usize) -> bool {
         let newest = self.copies.iter().rposition(|copy| copy.peer == peer && copy.outstanding);
