@@ -31,6 +31,7 @@ static PROBLEM_ITEM_SHAPE: Shape = Shape::Object(&PROBLEM_ITEM);
 static MESSAGE_SHAPE: Shape = Shape::Object(&MESSAGE);
 static AVP_SHAPE: Shape = Shape::Object(&AVP);
 static NULLABLE: Shape = Shape::Text;
+static ECHO: Shape = Shape::Echo;
 static TIME: Shape = Shape::Time;
 static NUMBER: Shape = U32;
 
@@ -328,8 +329,8 @@ pub(super) static PROBLEM_ITEM: Object = Object::open(
     "ProblemItem",
     "One thing that needs attention.",
     &[
-        may("pointer", Shape::Text, "JSON pointer into the body."),
-        need("detail", Shape::Text, ""),
+        may("pointer", Shape::Echo, "JSON pointer into the body."),
+        need("detail", Shape::Echo, ""),
         may("suggestion", Shape::Text, "The nearest right word."),
         may("place", Shape::Text, "`file:line` of the mapping."),
     ],
@@ -343,8 +344,8 @@ pub(super) static PROBLEM: Object = Object::open(
         need("title", Shape::Text, ""),
         need("status", Shape::Integer(400, 599), ""),
         need("code", Shape::Pattern("^FB[0-9]{4}$", "FB1001"), ""),
-        need("detail", Shape::Text, ""),
-        need("instance", Shape::Any, ""),
+        need("detail", Shape::Echo, ""),
+        need("instance", Shape::Echo, ""),
         may("errors", Shape::List(&PROBLEM_ITEM_SHAPE, 0, None), "All of them at once."),
         may("current", Shape::Object(&SESSION), "With 409: the session as it stands."),
     ],
@@ -362,7 +363,7 @@ pub(super) static BATCH_ANSWER: Object = Object::open(
     "The answer to one line, with `body` or `problem`.",
     &[
         need("line", Shape::Integer(1, LINES_MAX + 1), ""),
-        text_or_null("key", ""),
+        need("key", Shape::Nullable(&ECHO), ""),
         need("status", Shape::Integer(200, 599), ""),
         may("body", Shape::Object(&ANSWER), ""),
         may("problem", Shape::Object(&PROBLEM), ""),

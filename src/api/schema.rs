@@ -54,8 +54,8 @@ pub enum Shape {
     OneOf(&'static [&'static Object]),
     /// The shape, or null.
     Nullable(&'static Shape),
-    /// Anything.
-    Any,
+    /// Text that repeats what the caller wrote: any characters, any length.
+    Echo,
 }
 
 /// A member of an object.
@@ -253,7 +253,7 @@ impl Components {
                 json!({ "anyOf": references })
             }
             Shape::Nullable(shape) => or_null(self.shape(shape)),
-            Shape::Any => json!({}),
+            Shape::Echo => json!({ "type": "string" }),
         }
     }
 }
