@@ -413,14 +413,15 @@ impl Engine {
         self.next_copy(change, id, "retry");
     }
 
-    /// ACR n+1 waits for ACA n or its end; a backup record stands alone.
+    /// ACR n+1 waits for ACA n or its end; a backup record or one sent again stands alone.
     pub(super) fn may_send(&self, change: &Change, id: RecordId) -> bool {
         let Some(record) = self.records.get(&id) else { return false };
         let rf = change.slot.session.rf.as_ref();
         match record.command.interface() {
             Interface::Ch2 => true,
             Interface::Ch1 => {
-                record.backup || rf.is_none_or(|rf| rf.queue.first().is_none_or(|head| *head == id))
+                let queue = rf.map(|rf| rf.queue.as_slice()).unwrap_or_default();
+                record.backup || !queue.contains(&id) || queue.first() == Some(&id)
             }
         }
     }

@@ -76,6 +76,7 @@ pub(super) enum Work {
     Unmarked(RecordId),
     Forget(RecordId),
     Recommit,
+    Replay(Box<Record>),
 }
 
 /// Which look-ups a trigger has behind it.
@@ -286,6 +287,7 @@ impl Engine {
                     self.fact(Fact::Record { interface, event: "purged" });
                 }
             }
+            Input::Replay { record, session } => self.replay(record, session),
             Input::Tick => self.tick(),
         }
         out.append(&mut self.out);
@@ -543,6 +545,7 @@ impl Engine {
             Work::Unmarked(record) => self.unmarked(&mut change, record),
             Work::Forget(record) => self.forget(&mut change, record),
             Work::Recommit => self.recommit(&mut change),
+            Work::Replay(record) => self.replayed(&mut change, *record),
             Work::Trigger(..) | Work::View(_) => {}
         }
         self.finish(change);

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::event::Request;
 pub use super::notice::{Notice, NoticeKind};
 use super::outcome::{Refusal, Reply, SessionView};
-use super::record::Command;
+use super::record::{Command, Record};
+use super::session::Session;
 use crate::store::{Batch, CommitResult, Interface, Key, KeyRow, RecordId, SessionRow};
 
 /// Whoever waits for a reply; the shell knows what it means.
@@ -127,6 +128,13 @@ pub enum Input {
         interface: Interface,
         /// How many.
         dead: u64,
+    },
+    /// An operator wants a dead record of the store to be sent again.
+    Replay {
+        /// As the store has it.
+        record: Box<Record>,
+        /// Its session or event, as the store has it.
+        session: Option<Box<Session>>,
     },
     /// Time has passed.
     Tick,

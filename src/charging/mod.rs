@@ -30,6 +30,7 @@ pub mod quota;
 pub mod reading;
 pub mod record;
 mod recovery;
+pub mod replay;
 mod reply;
 pub mod request;
 pub mod results;

@@ -235,6 +235,7 @@ impl EngineThread {
                 "abandoned" => counts.abandoned += 1,
                 "purged" => counts.purged += 1,
                 "dead" => counts.died += 1,
+                "replayed" => counts.replayed += 1,
                 _ => {}
             }
         }

@@ -27,6 +27,7 @@ mod peer_requests;
 mod peer_rows;
 mod pending;
 mod pitfalls;
+mod replay;
 mod results;
 mod rival;
 mod router;
