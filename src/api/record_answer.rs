@@ -13,7 +13,7 @@ use crate::telemetry::{mask, mask_text};
 
 /// Are subscriber identities shown as they are?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reveal {
+pub(crate) enum Reveal {
     /// As they are.
     Clear,
     /// `+12025•••123`.
@@ -21,7 +21,7 @@ pub(super) enum Reveal {
 }
 
 /// `{"items":[…],"nextCursor"}`.
-pub(super) fn page(items: &[RecordItem], next: Option<RecordId>, reveal: Reveal) -> Vec<u8> {
+pub(crate) fn page(items: &[RecordItem], next: Option<RecordId>, reveal: Reveal) -> Vec<u8> {
     to_bytes(&PageJson {
         items: items.iter().map(|item| ItemJson::of(item, reveal)).collect(),
         next_cursor: next.map(Id),
@@ -29,7 +29,7 @@ pub(super) fn page(items: &[RecordItem], next: Option<RecordId>, reveal: Reveal)
 }
 
 /// One record.
-pub(super) fn record(item: &RecordItem, reveal: Reveal) -> Vec<u8> {
+pub(crate) fn record(item: &RecordItem, reveal: Reveal) -> Vec<u8> {
     to_bytes(&ItemJson::of(item, reveal))
 }
 
@@ -40,7 +40,7 @@ pub(super) fn with_tree(item: &RecordItem, tree: &MessageTree, reveal: Reveal) -
 }
 
 /// One record with why it ended as it did.
-pub(super) fn with_why(item: &RecordItem, why: &Why, reveal: Reveal) -> Vec<u8> {
+pub(crate) fn with_why(item: &RecordItem, why: &Why, reveal: Reveal) -> Vec<u8> {
     to_bytes(&ItemJson { why: Some(WhyJson::of(why, reveal)), ..ItemJson::of(item, reveal) })
 }
 

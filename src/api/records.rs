@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::app::{App, Metered, answer_json, client, read_body, within_rate};
+use super::backend::Answering;
 use super::body::read_document;
 use super::fields::Field;
 use super::headers;
@@ -20,6 +21,7 @@ use crate::charging::explain::{RecordItem, Stored};
 use crate::charging::outcome::{Outcome, Refusal, Subject};
 use crate::charging::provenance::record_tree;
 use crate::config::settings::Token;
+use crate::gateway::StoredRecord;
 use crate::store::{Query, RecordId};
 
 /// Records of one page, if the search names no number.
@@ -42,10 +44,21 @@ async fn find(app: &App, request: HttpRequest) -> Result<Response, Problem> {
         .map_err(|detail| Problem::new(Kind::UnsupportedMediaType, format!("{detail}.")))?;
     let limit = app.rules.settings.body_bytes_max;
     let bytes = read_body(app, &parts.headers, body, limit).await?;
-    let document = json::read(&bytes).map_err(Problem::malformed)?;
+    let backend = app.backend.clone();
+    let body = page(&bytes, |query| backend.search(query), reveal(token)).await?;
+    Ok(answer_json(StatusCode::OK, body))
+}
+
+/// The answer to a search, as the API and the admin port give it.
+pub(crate) async fn page<'a>(
+    body: &[u8],
+    rows: impl Fn(Query) -> Answering<'a, Result<Vec<StoredRecord>, Refusal>>,
+    reveal: Reveal,
+) -> Result<Vec<u8>, Problem> {
+    let document = json::read(body).map_err(Problem::malformed)?;
     let search = read_document(&document, read_search).map_err(Problem::body)?;
-    let page = gather(app, search).await?;
-    Ok(answer_json(StatusCode::OK, record_answer::page(&page.0, page.1, reveal(token))))
+    let (items, next) = gather(rows, search).await?;
+    Ok(record_answer::page(&items, next, reveal))
 }
 
 /// What to look for; the store knows nothing of outcomes and of the kind of a subject.
@@ -99,16 +112,19 @@ fn read_search(body: &Field<'_>) -> Option<Search> {
 }
 
 /// One page, and where the next begins.
-async fn gather(app: &App, search: Search) -> Result<(Vec<RecordItem>, Option<RecordId>), Problem> {
+async fn gather<'a>(
+    rows: impl Fn(Query) -> Answering<'a, Result<Vec<StoredRecord>, Refusal>>,
+    search: Search,
+) -> Result<(Vec<RecordItem>, Option<RecordId>), Problem> {
     let Search { mut query, outcome, session, limit } = search;
     let asked = usize::try_from(query.limit).unwrap_or(1);
     let mut items = Vec::new();
     let mut scanned = 0;
     loop {
-        let rows = app.backend.search(query.clone()).await;
-        let rows = rows.map_err(|refusal| Problem::refusal(refusal, ""))?;
-        let all = rows.len() < asked;
-        for row in rows {
+        let found = rows(query.clone()).await;
+        let found = found.map_err(|refusal| Problem::refusal(refusal, ""))?;
+        let all = found.len() < asked;
+        for row in found {
             if items.len() == limit {
                 return Ok((items, query.after));
             }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::api::backend::Answering;
+use crate::charging::outcome::Refusal;
 use crate::clock::Wall;
 use crate::config::Config;
-use crate::console::{Check, NodeView, PeerAction, PeerView, Source, TheirsView, TransitionView};
+use crate::console::{
+    Check, NodeView, PeerAction, PeerView, Replayed, Source, TheirsView, TransitionView,
+};
 use crate::gateway::dry_run::interfaces;
-use crate::gateway::{Handle, Introduced, PeerStanding};
+use crate::gateway::{Handle, Introduced, PeerStanding, StoredRecord};
 use crate::peer::capabilities::Capabilities;
 use crate::peer::{Application, PeerConfig};
-use crate::store::Interface;
+use crate::store::{Interface, Query, RecordId};
 
 /// What the configuration says about the peers, by name.
 pub(super) struct Known {
@@ -132,6 +135,22 @@ impl Source for Operators {
 
     fn peers(&self) -> Vec<PeerView> {
         self.handle.peers().into_iter().map(|peer| self.view(peer)).collect()
+    }
+
+    fn search(&self, query: Query) -> Answering<'_, Result<Vec<StoredRecord>, Refusal>> {
+        Box::pin(self.handle.search(query))
+    }
+
+    fn record(&self, id: RecordId) -> Answering<'_, Result<Option<StoredRecord>, Refusal>> {
+        Box::pin(self.handle.record(id))
+    }
+
+    fn replay(&self, ids: Vec<RecordId>, dry_run: bool) -> Answering<'_, Replayed> {
+        Box::pin(async move { self.handle.replay(&ids, dry_run).await })
+    }
+
+    fn purge(&self, ids: Vec<RecordId>) -> Answering<'_, Result<u64, Refusal>> {
+        Box::pin(self.handle.purge(ids))
     }
 
     fn act_on_peer(&self, name: &str, action: PeerAction) -> bool {

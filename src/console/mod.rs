@@ -6,14 +6,21 @@
 mod health;
 mod page;
 mod peers;
+mod records;
 mod routes;
 
 pub use routes::{Rules, router};
 
 use crate::api::backend::Answering;
+use crate::charging::outcome::Refusal;
+use crate::charging::replay::NoReplay;
 use crate::clock::Wall;
+use crate::gateway::StoredRecord;
 pub use crate::gateway::{PeerAction, PeerError};
-use crate::store::Interface;
+use crate::store::{Interface, Query, RecordId};
+
+/// Of each record whether it is sent again, or why not.
+pub type Replayed = Result<Vec<(RecordId, Result<(), NoReplay>)>, Refusal>;
 
 /// What the console asks of the gateway.
 pub trait Source: Send + Sync + 'static {
@@ -27,6 +34,26 @@ pub trait Source: Send + Sync + 'static {
     /// Does to a peer what an operator asks for; `false`: there is no such peer.
     fn act_on_peer(&self, _name: &str, _action: PeerAction) -> bool {
         false
+    }
+
+    /// Records in order of creation, each with its session.
+    fn search(&self, _query: Query) -> Answering<'_, Result<Vec<StoredRecord>, Refusal>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// A record by its id.
+    fn record(&self, _id: RecordId) -> Answering<'_, Result<Option<StoredRecord>, Refusal>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// Sends dead records again as far as that is right, or only says for which it would be.
+    fn replay(&self, _ids: Vec<RecordId>, _dry_run: bool) -> Answering<'_, Replayed> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Removes those of these records that are dead; returns how many.
+    fn purge(&self, _ids: Vec<RecordId>) -> Answering<'_, Result<u64, Refusal>> {
+        Box::pin(std::future::ready(Ok(0)))
     }
 
     /// Brings the gauges up to date, all from one moment, before they are shown.

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::health::JSON;
-use super::{Check, PeerAction, Source, health, page};
+use super::{Check, PeerAction, Source, health, page, records};
 use crate::api::headers::authenticate;
 use crate::api::problem;
 use crate::api::problem::{Kind, Problem};
+use crate::api::record_answer::Reveal;
 use crate::clock;
 use crate::config::settings::{AdminSettings, Scopes, Token};
 use crate::telemetry::metrics::Metrics;
@@ -78,6 +79,10 @@ pub fn router(source: Arc<dyn Source>, metrics: Arc<Metrics>, rules: Rules) -> R
         .route("/admin/v1/peers/{name}", get(peer).fallback(only_get))
         .route("/admin/v1/peers/{name}/{action}", post(act_on_peer).fallback(only_post))
         .route("/admin/v1/spool", get(spool).fallback(only_get))
+        .route("/admin/v1/spool/replay", post(replay).fallback(only_post))
+        .route("/admin/v1/spool/purge", post(purge).fallback(only_post))
+        .route("/admin/v1/records/search", post(search).fallback(only_post))
+        .route("/admin/v1/records/{id}", get(record).fallback(only_get))
         .route("/problems/{name}", get(problem_page).fallback(only_get))
         .fallback(not_found)
         .with_state(app)
@@ -173,6 +178,56 @@ async fn spool(State(app): Shared, headers: HeaderMap) -> Response {
             answer(StatusCode::OK, JSON, page::spool_json(&app.metrics))
         }
         Err(problem) => problem.response("/admin/v1/spool"),
+    }
+}
+
+/// `POST /admin/v1/records/search`: as on the API's port.
+async fn search(State(app): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let found = async {
+        allowed(&app, &headers)?;
+        let search = |query| app.source.search(query);
+        crate::api::records::page(&body, search, reveal(&app, &headers)).await
+    };
+    shown(found.await, "/admin/v1/records/search")
+}
+
+/// `GET /admin/v1/records/{id}`: with why it ended as it did; its octets for operators.
+async fn record(State(app): Shared, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let found = async {
+        allowed(&app, &headers)?;
+        records::one(&*app.source, &id, reveal(&app, &headers)).await
+    };
+    shown(found.await, &format!("/admin/v1/records/{id}"))
+}
+
+async fn replay(State(app): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let done = async {
+        may_act(&app, &headers)?;
+        records::replay(&*app.source, &body).await
+    };
+    shown(done.await, "/admin/v1/spool/replay")
+}
+
+async fn purge(State(app): Shared, headers: HeaderMap, body: Bytes) -> Response {
+    let done = async {
+        may_act(&app, &headers)?;
+        records::purge(&*app.source, &body).await
+    };
+    shown(done.await, "/admin/v1/spool/purge")
+}
+
+fn shown(result: Result<Vec<u8>, Problem>, path: &str) -> Response {
+    match result {
+        Ok(body) => answer(StatusCode::OK, JSON, body),
+        Err(problem) => problem.response(path),
+    }
+}
+
+/// Subscribers are masked for everybody but who shows the operator's token.
+fn reveal(app: &App, headers: &HeaderMap) -> Reveal {
+    match authenticate(headers, &app.rules.tokens) {
+        Some(token) if token.name == OPERATOR => Reveal::Clear,
+        _ => Reveal::Masked,
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) enum Job {
     Probe(oneshot::Sender<Result<(), String>>),
     Search(Query, oneshot::Sender<Result<Vec<StoredRecord>, String>>),
     Record(RecordId, oneshot::Sender<Result<Option<StoredRecord>, String>>),
+    Remove(Vec<RecordId>, oneshot::Sender<Result<u64, String>>),
     Stop,
 }
 
@@ -81,19 +82,22 @@ pub(super) fn run(
             let now = clock::wall();
             let acknowledged = now - retention.acknowledged;
             match store.purge(acknowledged, now - retention.dead_letter, now) {
-                Ok((ch1, ch2)) => {
-                    for (interface, dead) in [(Interface::Ch1, ch1), (Interface::Ch2, ch2)] {
-                        if dead > 0 {
-                            let input = Input::Purged { interface, dead };
-                            let _ = engine.send(Message::Event(Event::Engine(input)));
-                        }
-                    }
-                }
+                Ok((ch1, ch2)) => tell_purged(ch1, ch2, engine),
                 Err(why) => {
                     emit(LogEvent::StoreFailed, Fields::default(), &why);
                     metrics.spool_error("purge", 1);
                 }
             }
+        }
+    }
+}
+
+/// Dead records are gone: the engine counts them.
+fn tell_purged(ch1: u64, ch2: u64, engine: &Sender<Message>) {
+    for (interface, dead) in [(Interface::Ch1, ch1), (Interface::Ch2, ch2)] {
+        if dead > 0 {
+            let input = Input::Purged { interface, dead };
+            let _ = engine.send(Message::Event(Event::Engine(input)));
         }
     }
 }
@@ -166,6 +170,13 @@ fn read(store: &mut dyn Store, job: Job, engine: &Sender<Message>) {
                 row.map(|row| with_session(store, row, &mut BTreeMap::new())).transpose()
             });
             let _ = reply.send(found);
+        }
+        Job::Remove(ids, reply) => {
+            let removed = store.remove_dead(&ids).map(|(ch1, ch2)| {
+                tell_purged(ch1, ch2, engine);
+                ch1 + ch2
+            });
+            let _ = reply.send(removed);
         }
         Job::Commit(..) | Job::Stop => {}
     }

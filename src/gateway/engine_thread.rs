@@ -111,6 +111,9 @@ impl EngineThread {
             Message::Record(id, reply) => {
                 let _ = self.committer.send(Job::Record(id, reply));
             }
+            Message::Remove(ids, reply) => {
+                let _ = self.committer.send(Job::Remove(ids, reply));
+            }
             Message::Drain => self.step(Event::Engine(Input::Drain), effects),
             Message::Stop => return true,
         }

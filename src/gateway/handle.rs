@@ -10,10 +10,13 @@ use tokio::sync::{broadcast, oneshot};
 use super::dry_run::DryParts;
 use super::standing::PeerStanding;
 use super::step::Event;
+use crate::charging::engine::Input;
 use crate::charging::event::Request;
+use crate::charging::explain::Stored;
 use crate::charging::io::Notice;
 use crate::charging::outcome::{Refusal, Reply, SessionView};
 use crate::charging::policy::Policy;
+use crate::charging::replay::{NoReplay, may_replay};
 use crate::peer::Admin;
 use crate::store::{Query, RecordId, RecordRow, SessionRow};
 use crate::telemetry::log::{Fields, emit};
@@ -39,6 +42,8 @@ pub(super) enum Message {
     Search(Query, oneshot::Sender<Result<Vec<StoredRecord>, String>>),
     /// For the store.
     Record(RecordId, oneshot::Sender<Result<Option<StoredRecord>, String>>),
+    /// For the store: dead records that nobody wants any more.
+    Remove(Vec<RecordId>, oneshot::Sender<Result<u64, String>>),
     Drain,
     /// Ends the thread once nothing is in the store's hands.
     Stop,
@@ -177,6 +182,52 @@ impl Handle {
         }
         let found = receiver.await.map_err(|_| Refusal::Draining)?;
         found.map_err(Refusal::StoreUnavailable)
+    }
+
+    /// Sends dead records again, as far as that is right (`charging::replay`); with `dry_run` only
+    /// says for which it would be. In the order of `ids`; an unknown id is not among the results.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or does not take the change.
+    pub async fn replay(
+        &self,
+        ids: &[RecordId],
+        dry_run: bool,
+    ) -> Result<Vec<(RecordId, Result<(), NoReplay>)>, Refusal> {
+        let mut results = Vec::new();
+        for id in ids {
+            let Some(row) = self.record(*id).await? else { continue };
+            let Some(stored) = Stored::read(&row.record, row.session.as_ref()) else { continue };
+            let verdict = may_replay(&stored.record, stored.session.as_ref());
+            if verdict.is_ok() && !dry_run {
+                let input = Input::Replay {
+                    record: Box::new(stored.record),
+                    session: stored.session.map(Box::new),
+                };
+                let sent = self.engine.send(Message::Event(Event::Engine(input)));
+                sent.map_err(|_| Refusal::Draining)?;
+            }
+            results.push((*id, verdict));
+        }
+        if !dry_run {
+            // Commits are made in order: once this one is durable, so are those of the records.
+            let (sender, receiver) = oneshot::channel();
+            self.engine.send(Message::Probe(sender)).map_err(|_| Refusal::Draining)?;
+            let probe = receiver.await.map_err(|_| Refusal::Draining)?;
+            probe.map_err(Refusal::StoreUnavailable)?;
+        }
+        Ok(results)
+    }
+
+    /// Removes those of these records that are dead. Returns how many.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn purge(&self, ids: Vec<RecordId>) -> Result<u64, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        self.engine.send(Message::Remove(ids, sender)).map_err(|_| Refusal::Draining)?;
+        let removed = receiver.await.map_err(|_| Refusal::Draining)?;
+        removed.map_err(Refusal::StoreUnavailable)
     }
 
     /// What a dry run needs of the configuration in force.

@@ -191,6 +191,20 @@ impl Store for MemoryStore {
         Ok(gone)
     }
 
+    fn remove_dead(&mut self, records: &[RecordId]) -> Result<(u64, u64), String> {
+        let mut gone = (0, 0);
+        for id in records {
+            let dead = self.records.get(id).filter(|row| row.state == RecordState::Dead);
+            match dead.map(|row| row.interface) {
+                Some(super::Interface::Ch1) => gone.0 += 1,
+                Some(super::Interface::Ch2) => gone.1 += 1,
+                None => continue,
+            }
+            self.records.remove(id);
+        }
+        Ok(gone)
+    }
+
     fn size(&self) -> (u64, Option<u64>) {
         let bodies = self.records.values().map(|row| row.body.len());
         let sessions = self.sessions.values().map(|row| row.body.len());

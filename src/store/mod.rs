@@ -268,6 +268,15 @@ pub trait Store: Send {
         now: Wall,
     ) -> Result<(u64, u64), String>;
 
+    /// Removes those of these records that are dead, and nothing else. Returns how many went, by
+    /// interface (CH-1, CH-2).
+    ///
+    /// # Errors
+    /// The reason why the store cannot be written, or that it cannot do this.
+    fn remove_dead(&mut self, _records: &[RecordId]) -> Result<(u64, u64), String> {
+        Err("this store keeps dead records until their retention ends".to_owned())
+    }
+
     /// Bytes on disk now, and the configured limit.
     fn size(&self) -> (u64, Option<u64>);
 }

@@ -273,6 +273,26 @@ impl SqliteStore {
         Ok(db)
     }
 
+    /// One transaction that removes rows.
+    fn remove(
+        &mut self,
+        rows: impl FnOnce(&Connection) -> rusqlite::Result<(u64, u64)>,
+    ) -> Result<(u64, u64), String> {
+        self.heal()?;
+        let begun = self.db.execute_batch("BEGIN IMMEDIATE");
+        match begun.and_then(|()| rows(&self.db)) {
+            Ok(gone) => match self.finish() {
+                CommitResult::Durable => Ok(gone),
+                other => Err(format!("{other:?}")),
+            },
+            Err(error) => {
+                self.roll_back();
+                self.judge(&error);
+                Err(error.to_string())
+            }
+        }
+    }
+
     /// What is read is certain.
     fn readable(&mut self) -> Result<(), String> {
         if self.uncertain { self.heal() } else { Ok(()) }
@@ -429,22 +449,11 @@ impl Store for SqliteStore {
         dead_before: Wall,
         now: Wall,
     ) -> Result<(u64, u64), String> {
-        self.heal()?;
-        let purge = || -> rusqlite::Result<(u64, u64)> {
-            self.db.execute_batch("BEGIN IMMEDIATE")?;
-            super::sqlite_room::purge(&self.db, acknowledged_before, dead_before, now)
-        };
-        match purge() {
-            Ok(gone) => match self.finish() {
-                CommitResult::Durable => Ok(gone),
-                other => Err(format!("{other:?}")),
-            },
-            Err(error) => {
-                self.roll_back();
-                self.judge(&error);
-                Err(error.to_string())
-            }
-        }
+        self.remove(|db| super::sqlite_room::purge(db, acknowledged_before, dead_before, now))
+    }
+
+    fn remove_dead(&mut self, records: &[RecordId]) -> Result<(u64, u64), String> {
+        self.remove(|db| super::sqlite_room::remove_dead(db, records))
     }
 
     fn size(&self) -> (u64, Option<u64>) {

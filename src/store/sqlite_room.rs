@@ -7,10 +7,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Batch;
 use super::sqlite_rows as rows;
+use super::{Batch, RecordId};
 use crate::clock::Wall;
 
 /// Rows that one purge removes at most of each kind, so that no commit waits long behind it.
@@ -162,6 +162,26 @@ pub(super) fn purge(
         .collect::<rusqlite::Result<_>>()?;
     let mut gone = (0, 0);
     for (n, subscribers, interface) in dead {
+        rows::remove_record(db, n, subscribers)?;
+        match interface {
+            1 => gone.0 += 1,
+            _ => gone.1 += 1,
+        }
+    }
+    Ok(gone)
+}
+
+/// Removes those of these records that are dead: CH-1, CH-2.
+pub(super) fn remove_dead(db: &Connection, records: &[RecordId]) -> rusqlite::Result<(u64, u64)> {
+    let mut gone = (0, 0);
+    for id in records {
+        let found: Option<(i64, String, i64)> = db
+            .prepare_cached(
+                "SELECT n, subscribers, interface FROM record WHERE id = ?1 AND state = 3",
+            )?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((n, subscribers, interface)) = found else { continue };
         rows::remove_record(db, n, subscribers)?;
         match interface {
             1 => gone.0 += 1,
