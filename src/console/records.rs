@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 use super::Source;
 use crate::api::problem::{Item, Kind, Problem};
 use crate::api::record_answer::{self, Reveal};
-use crate::charging::explain::Stored;
+use crate::charging::explain::{Stored, state_word};
 use crate::charging::outcome::Refusal;
-use crate::store::RecordId;
+use crate::store::{Query, RecordId, RecordState};
 
+/// Records of one page of an export.
+const EXPORT_PAGE: u32 = 500;
 /// Records of one call at most.
 const RECORDS_MAX: usize = 1_000;
 
@@ -29,6 +31,42 @@ pub(super) async fn one(
         Problem::refusal(Refusal::Internal(format!("record `{text}` cannot be read.")), "")
     })?;
     Ok(record_answer::with_why(&stored.item(), &stored.why(), reveal))
+}
+
+/// The next records of a state, or of the spool, after one: an object a line.
+pub(super) async fn export(source: &dyn Source, query: &str) -> Result<Vec<u8>, Problem> {
+    let mut search = Query { limit: EXPORT_PAGE, ..Query::default() };
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        match name {
+            "state" => {
+                let states = [RecordState::Waiting, RecordState::Dead];
+                let known = states.into_iter().find(|state| state_word(*state) == value);
+                search.state = Some(known.ok_or_else(|| wrong("/state", "waiting or dead"))?);
+            }
+            "after" => {
+                let id = RecordId::parse(value);
+                search.after = Some(id.ok_or_else(|| wrong("/after", "expected a record id"))?);
+            }
+            _ => return Err(wrong(&format!("/{name}"), "unknown; expected state, after")),
+        }
+    }
+    let rows = source.search(search).await;
+    let mut lines = String::new();
+    for row in rows.map_err(|refusal| Problem::refusal(refusal, ""))? {
+        let Some(stored) = Stored::read(&row.record, None) else { continue };
+        let record = &stored.record;
+        let octets: String = record.message.iter().map(|octet| format!("{octet:02x}")).collect();
+        let line = json!({
+            "recordId": record.id.to_string(), "subject": row.record.subject,
+            "command": record.command.name(), "number": record.number,
+            "state": state_word(record.state), "createdAt": record.created_at.to_string(),
+            "attempts": record.attempts, "sessionId": record.diameter_session_id,
+            "endToEnd": format!("{:08x}", record.end_to_end), "message": octets,
+        });
+        lines.push_str(&line.to_string());
+        lines.push('\n');
+    }
+    Ok(lines.into_bytes())
 }
 
 /// `{"records": […], "dryRun": true}` → `{"items": [{"recordId", "replayed", "reason"}]}`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
@@ -79,6 +79,7 @@ pub fn router(source: Arc<dyn Source>, metrics: Arc<Metrics>, rules: Rules) -> R
         .route("/admin/v1/peers/{name}", get(peer).fallback(only_get))
         .route("/admin/v1/peers/{name}/{action}", post(act_on_peer).fallback(only_post))
         .route("/admin/v1/spool", get(spool).fallback(only_get))
+        .route("/admin/v1/spool/export", get(export).fallback(only_get))
         .route("/admin/v1/spool/replay", post(replay).fallback(only_post))
         .route("/admin/v1/spool/purge", post(purge).fallback(only_post))
         .route("/admin/v1/records/search", post(search).fallback(only_post))
@@ -200,6 +201,22 @@ async fn record(State(app): Shared, Path(id): Path<String>, headers: HeaderMap) 
     shown(found.await, &format!("/admin/v1/records/{id}"))
 }
 
+/// `GET /admin/v1/spool/export?state=dead&after=ID`: a page of records with their octets, one
+/// object a line. The octets show who the subscriber is.
+async fn export(State(app): Shared, uri: Uri, headers: HeaderMap) -> Response {
+    let path = "/admin/v1/spool/export";
+    let found = async {
+        if !app.rules.tokens.is_empty() {
+            operator(&app, &headers)?;
+        }
+        records::export(&*app.source, uri.query().unwrap_or("")).await
+    };
+    match found.await {
+        Ok(body) => answer(StatusCode::OK, "application/x-ndjson", body),
+        Err(problem) => problem.response(path),
+    }
+}
+
 async fn replay(State(app): Shared, headers: HeaderMap, body: Bytes) -> Response {
     let done = async {
         may_act(&app, &headers)?;
@@ -261,16 +278,7 @@ async fn only_post(request: Request) -> Response {
 /// one across origins, and here nobody answers such a question.
 fn may_act(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     if !app.rules.tokens.is_empty() {
-        match authenticate(headers, &app.rules.tokens) {
-            Some(token) if token.name == OPERATOR => {}
-            Some(_) => {
-                return Err(Problem::new(Kind::Forbidden, "this takes the operator's token."));
-            }
-            None => {
-                let detail = "send the operator's token as `Bearer`.";
-                return Err(Problem::new(Kind::Unauthenticated, detail));
-            }
-        }
+        operator(app, headers)?;
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match kind.is_some_and(|kind| kind.starts_with("application/json")) {
@@ -278,6 +286,17 @@ fn may_act(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
         false => {
             let detail = "send `content-type: application/json`; the body may be empty.";
             Err(Problem::new(Kind::UnsupportedMediaType, detail))
+        }
+    }
+}
+
+fn operator(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+    match authenticate(headers, &app.rules.tokens) {
+        Some(token) if token.name == OPERATOR => Ok(()),
+        Some(_) => Err(Problem::new(Kind::Forbidden, "this takes the operator's token.")),
+        None => {
+            let detail = "send the operator's token as `Bearer`.";
+            Err(Problem::new(Kind::Unauthenticated, detail))
         }
     }
 }
