@@ -90,6 +90,13 @@ pub(crate) enum Command {
     /// The peers: how they stand, a handshake on trial, out of service and back
     #[command(subcommand)]
     Peer(Peer),
+    /// Every request made for a subscriber, a session or an event
+    Trace(Trace),
+    /// Why a record ended as it did
+    Why(Why),
+    /// What is not billed yet: look, send again, export, remove
+    #[command(subcommand)]
+    Spool(Spool),
     /// Ask a running gateway how it is
     Status(Status),
     /// Put the promise to the test with kill -9
@@ -485,6 +492,133 @@ pub(crate) struct PeerAct {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) admin: Admin,
+}
+
+/// `farebox trace`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  farebox trace +12025550123 --since 30m
+  farebox trace 9f1c4a7e-7d0e-4c1b-9a55-0c6d0a3b2f11")]
+pub(crate) struct Trace {
+    /// MSISDN, SIP URI, CPM session or event id, Diameter Session-Id, record id
+    #[arg(value_name = "WHO", allow_hyphen_values = true)]
+    pub(crate) who: String,
+    /// Only what was made in this time: 30m, 24h
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+    /// Records at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// `farebox why`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Why {
+    /// The record, as `trace` and `spool ls` show it
+    #[arg(value_name = "RECORD")]
+    pub(crate) record: String,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// `farebox spool`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Spool {
+    /// How much waits and how much is dead, by interface
+    Status(Admin),
+    /// The records that wait, or the dead ones
+    Ls(SpoolList),
+    /// One record, and why it is where it is
+    Show {
+        /// The record
+        #[arg(value_name = "RECORD")]
+        id: String,
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Send dead records again, as they are stored, T set
+    ///
+    /// On ch1 every dead record. On ch2 only a refund, a debit that was buffered, and a CCR-T whose
+    /// units are in no backup record: debiting an hour later what the user was denied is worse than
+    /// losing it, and the backup record is the safety net. A CCR-I or CCR-U is never sent again.
+    Replay(SpoolReplay),
+    /// Records with their octets, one JSON object a line
+    Export(SpoolExport),
+    /// Remove dead records for good
+    Purge(SpoolReplay),
+    /// Check a store's folder: every checksum, every open record with its session
+    Verify(SpoolVerify),
+}
+
+/// Which records.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Pick {
+    /// Only those that fit: 'result == 5004 && command == ACR-EVENT'
+    #[arg(long = "match", value_name = "CONDITION")]
+    pub(crate) matching: Option<String>,
+}
+
+/// `farebox spool ls`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SpoolList {
+    /// Dead records instead of waiting ones
+    #[arg(long)]
+    pub(crate) dead: bool,
+    /// Records at most
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// `farebox spool replay` and `purge`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SpoolReplay {
+    /// These records
+    #[arg(value_name = "RECORD", conflicts_with_all = ["dead", "matching"])]
+    pub(crate) records: Vec<String>,
+    /// All dead records, or those that --match says
+    #[arg(long)]
+    pub(crate) dead: bool,
+    #[command(flatten)]
+    pub(crate) pick: Pick,
+    /// Only say what would be done; so it is without --yes
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do it
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// `farebox spool export`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SpoolExport {
+    /// Dead records instead of waiting ones
+    #[arg(long)]
+    pub(crate) dead: bool,
+    /// Write to a new file instead of stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// `farebox spool verify`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SpoolVerify {
+    /// `store.path`
+    #[arg(value_name = "DIR", default_value = "./farebox-data")]
+    pub(crate) folder: PathBuf,
+    /// Form of the output
+    #[arg(long, default_value = "human")]
+    pub(crate) format: Format,
 }
 
 /// `farebox status`.

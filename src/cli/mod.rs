@@ -2,6 +2,7 @@
 //!
 //! Nobody imports this module, and nobody else prints.
 
+mod admin;
 mod args;
 mod check;
 mod config;
@@ -35,10 +36,15 @@ mod proof_load;
 mod run;
 mod signals;
 mod sim;
+mod spool;
+mod spool_match;
+mod spool_verify;
 mod status;
 mod terminal;
+mod trace;
 mod universe;
 mod version;
+mod why;
 
 use std::process::ExitCode;
 
@@ -81,9 +87,12 @@ fn dispatch(command: &Command, terminal: &mut Terminal) -> Outcome {
         Command::Peer(args) => peer::run(args, terminal),
         Command::Run(args) => run::run(args, terminal),
         Command::Sim(args) => sim::run(args, terminal),
+        Command::Spool(args) => spool::run(args, terminal),
         Command::Status(args) => status::run(args, terminal),
         Command::Universe(args) => universe::run(args, terminal),
+        Command::Trace(args) => trace::run(args, terminal),
         Command::Version(args) => version::run(args, terminal),
+        Command::Why(args) => why::run(args, terminal),
     }
 }
 

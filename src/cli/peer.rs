@@ -1,12 +1,11 @@
 //! `farebox peer ls | show | drain | ready | maint | reset`: the peers of a running gateway.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
+use super::admin;
 use super::args::{Admin, Format, Peer, PeerAct};
 use super::exit::{Exit, Failure, Outcome};
-use super::http::{Answer, Http};
+use super::http::Answer;
 use super::terminal::Terminal;
 
 /// Runs one of the subcommands.
@@ -24,29 +23,9 @@ pub(crate) fn run(args: &Peer, terminal: &mut Terminal) -> Outcome {
     }
 }
 
-fn http(admin: &Admin) -> Http {
-    let http = Http::new(&admin.admin_url, Duration::from_secs(5));
-    match &admin.admin_token {
-        Some(token) => http.with_token(token),
-        None => http,
-    }
-}
-
 fn get(admin: &Admin, path: &str) -> Result<Answer, Failure> {
     let runtime = super::runtime()?;
-    accepted(runtime.block_on(http(admin).get(path))?)
-}
-
-fn accepted(answer: Answer) -> Result<Answer, Failure> {
-    if answer.status == 200 {
-        return Ok(answer);
-    }
-    let detail = answer.json["detail"].as_str().unwrap_or(&answer.text).to_owned();
-    let exit = match answer.status {
-        401 | 403 => Exit::Permission,
-        _ => Exit::Failed,
-    };
-    Err(Failure::new(exit, detail.trim_end_matches('.').to_owned()))
+    admin::accepted(runtime.block_on(admin::http(admin).get(path))?)
 }
 
 fn list(admin: &Admin, terminal: &mut Terminal) -> Outcome {
@@ -165,8 +144,8 @@ fn act(
     }
     let runtime = super::runtime()?;
     let path = format!("/admin/v1/peers/{name}/{action}");
-    let http = http(&args.admin);
-    let answer = accepted(runtime.block_on(http.post(&path, &serde_json::json!({})))?)?;
+    let http = admin::http(&args.admin);
+    let answer = admin::accepted(runtime.block_on(http.post(&path, &serde_json::json!({})))?)?;
     match args.admin.format {
         Format::Json => terminal.line(answer.text),
         Format::Human => {

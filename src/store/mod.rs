@@ -16,6 +16,8 @@ mod sqlite_room;
 mod sqlite_rows;
 #[cfg(feature = "shell")]
 mod sqlite_search;
+#[cfg(feature = "shell")]
+mod sqlite_verify;
 
 use bytes::Bytes;
 

@@ -21,6 +21,7 @@ use super::{
 use crate::clock::Wall;
 
 pub use super::sqlite_open::{OpenError, Options};
+pub use super::sqlite_verify::{Verified, verify};
 
 /// Between two attempts to leave a failed generation.
 const RETRY: Duration = Duration::from_secs(1);

@@ -222,7 +222,8 @@ pub(super) fn connect(database: &Path, room: &Room) -> Result<Connection, OpenEr
     Ok(db)
 }
 
-fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+/// A row of `meta`.
+pub(super) fn meta(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     if !db.table_exists(None, "meta")? {
         return Ok(None);
     }

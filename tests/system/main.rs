@@ -12,5 +12,6 @@ mod config;
 mod console;
 mod openapi;
 mod sim;
+mod spool;
 mod store;
 mod transport;
