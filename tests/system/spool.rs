@@ -92,14 +92,13 @@ routes:
 
     /// Asks for the listed records until there are so many.
     fn listed(&self, args: &[&str], count: usize) -> Vec<Value> {
-        for _ in 0..400 {
+        for _ in 0..2_000 {
             let text = self.ok(&[&["spool", "ls", "--format", "json"], args].concat());
             let list: Value = serde_json::from_str(&text).expect("JSON");
             let items = list["items"].as_array().expect("a list").clone();
             if items.len() == count {
                 return items;
             }
-            std::thread::sleep(std::time::Duration::from_millis(25));
         }
         panic!("never {count} of {args:?}");
     }
