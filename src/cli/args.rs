@@ -641,6 +641,22 @@ pub(crate) enum Proof {
     Ledger(Ledger),
     /// Judge the books of an earlier proof
     Check(ProofCheck),
+    /// Let records wait, kill the gateway, and measure its start and its drain
+    Spool(ProofSpool),
+}
+
+/// `farebox proof spool`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProofSpool {
+    /// Records that wait
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) records: u64,
+    /// New events a second while they drain
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) rate: u64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `farebox proof kill9`.

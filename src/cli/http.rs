@@ -88,6 +88,23 @@ impl Http {
         self.send(request.body(Body::from(body.to_owned()))).await
     }
 
+    /// Any method with lines of JSON as its body.
+    ///
+    /// # Errors
+    /// No connection, or no answer in time: 69.
+    pub(crate) async fn ndjson(
+        &self,
+        method: Method,
+        path: &str,
+        lines: String,
+    ) -> Result<Answer, Failure> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::CONTENT_TYPE, "application/x-ndjson");
+        self.send(request.body(Body::from(lines))).await
+    }
+
     /// Any method with a text as its body.
     ///
     /// # Errors

@@ -33,6 +33,7 @@ mod proof_gateway;
 mod proof_kill9;
 mod proof_ledger;
 mod proof_load;
+mod proof_spool;
 mod run;
 mod signals;
 mod sim;

@@ -11,6 +11,7 @@ pub(crate) fn run(proof: &Proof, terminal: &mut Terminal) -> Outcome {
     match proof {
         Proof::Kill9(args) => proof_kill9::run(args, terminal),
         Proof::Ledger(args) => proof_ledger::run(args, terminal),
+        Proof::Spool(args) => super::proof_spool::run(args, terminal),
         Proof::Check(args) => proof_kill9::check(args, terminal),
     }
 }

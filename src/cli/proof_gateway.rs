@@ -110,13 +110,32 @@ impl Gateway {
         Http::new(self.api.clone(), ANSWER_WITHIN)
     }
 
+    /// What it counts.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn metrics(&self) -> Result<String, Failure> {
+        match &self.admin {
+            Some(admin) => Ok(admin.get("/metrics").await?.text),
+            None => Ok(String::new()),
+        }
+    }
+
+    /// Its memory, from `/proc`; 0 where there is none.
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    }
+
     /// Records that are waiting or in flight, from its metrics.
     ///
     /// # Errors
     /// It does not answer.
     pub(crate) async fn unsettled(&self) -> Result<u64, Failure> {
-        let Some(admin) = &self.admin else { return Ok(0) };
-        let metrics = admin.get("/metrics").await?.text;
+        let metrics = self.metrics().await?;
         let open = |line: &&str| {
             line.starts_with("farebox_spool_records{") && !line.contains("state=\"dead\"")
         };
