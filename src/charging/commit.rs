@@ -429,6 +429,7 @@ impl Engine {
         self.forget_window(id);
         self.records.remove(&id);
         self.parked.remove(&id);
+        self.has_left(id);
         if let Some(token) = self.record_tokens.remove(&id) {
             self.tokens.remove(&token);
             self.out.push(Action::Forget { token });

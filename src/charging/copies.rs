@@ -319,6 +319,7 @@ impl Engine {
             }
         }
         self.parked.insert(id);
+        self.has_left(id);
         if online {
             if never {
                 let tx = self.tx(route, command);
@@ -478,6 +479,7 @@ impl Engine {
             record.state = state;
             record.error_mark = false;
         }
+        self.has_left(id);
         self.parked.remove(&id);
         self.forget_window(id);
         if let Some(brief) = change.slot.session.brief_mut(id) {

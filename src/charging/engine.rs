@@ -51,6 +51,8 @@ pub(super) enum Timer {
     Forget(RecordId),
     /// A commit failed; try again.
     Recommit(String),
+    /// More of the backlog may go.
+    Backlog,
 }
 
 /// Work of one session, done in order.
@@ -124,6 +126,12 @@ pub struct Engine {
     pub(super) usable: Vec<bool>,
     pub(super) origin_hosts: Vec<Option<String>>,
     pub(super) parked: BTreeSet<RecordId>,
+    /// Parked ACRs whose peer is open again: each goes when its turn comes.
+    pub(super) backlog: BTreeSet<RecordId>,
+    /// ACRs of the backlog that went, and have neither an answer nor been parked again.
+    pub(super) leaving: BTreeSet<RecordId>,
+    /// The next of the backlog go at a tick that is due.
+    pub(super) backlog_timer: bool,
     /// Diameter Session-Id of each Ro leg in memory → key of its session.
     pub(super) ro_sessions: BTreeMap<String, String>,
     /// Answers to requests of peers, for repeats.
@@ -199,6 +207,9 @@ impl Engine {
             usable: vec![false; peers],
             origin_hosts: vec![None; peers],
             parked: BTreeSet::new(),
+            backlog: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            backlog_timer: false,
             ro_sessions: BTreeMap::new(),
             repeats: BTreeMap::new(),
             refunds: BTreeMap::new(),
@@ -290,6 +301,7 @@ impl Engine {
             Input::Replay { record, session } => self.replay(record, session),
             Input::Tick => self.tick(),
         }
+        self.go_on();
         out.append(&mut self.out);
     }
 
@@ -482,6 +494,7 @@ impl Engine {
                 Timer::Interim(key, timer) => self.work(&key, Work::Interim(timer)),
                 Timer::Wait(key, call) => self.work(&key, Work::Wait(call)),
                 Timer::Recommit(key) => self.work(&key, Work::Recommit),
+                Timer::Backlog => self.let_go(),
             }
         }
     }
@@ -563,16 +576,7 @@ impl Engine {
             *host = origin_host;
         }
         if opened {
-            // Only what its route leads there: a request for which still no peer is open would be
-            // given up, although a copy of before the restart may have been served.
-            let leads_there = |id: &RecordId| {
-                let route = self.records.get(id).and_then(|r| self.policy.routes.get(r.route));
-                route.is_some_and(|route| route.peers.contains(&peer))
-            };
-            let parked: Vec<RecordId> = self.parked.iter().copied().filter(leads_there).collect();
-            for id in parked {
-                self.for_record_id(id, Work::Retry(id));
-            }
+            self.unpark(peer);
         }
     }
 

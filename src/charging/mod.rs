@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod accounting;
+mod backlog;
 pub mod brief;
 mod commit;
 mod copies;

@@ -32,6 +32,7 @@ use crate::peer::routing;
 use crate::peer::waiting::Waiter;
 use crate::peer::waiting::Waiting;
 use crate::store::Batch;
+use crate::store::Interface;
 use crate::store::Key;
 
 /// What comes in besides the engine's own inputs.
@@ -171,6 +172,8 @@ pub struct Outgoing {
 
 /// The first of a line that are tried at a time: one that nobody takes holds up few.
 const TRIED_AT_A_TIME: usize = 32;
+/// How long an ACR stands in line before it is left until its next try.
+const ACR_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Engine and routing: everything that decides.
 pub struct Core {
@@ -376,7 +379,12 @@ impl Core {
         let Submission { token, reason, route, command, .. } = *submission;
         let input = match self.dispatch.dispatch(submission, now) {
             Dispatched::Full(room_at) => {
-                let deadline = now + self.engine.tx_of(token).unwrap_or_default();
+                // Nobody waits for an ACA: it keeps its place until a window has room.
+                let patience = match command.interface() {
+                    Interface::Ch1 => ACR_PATIENCE,
+                    Interface::Ch2 => self.engine.tx_of(token).unwrap_or_default(),
+                };
+                let deadline = now + patience;
                 let waiter = Waiter { token, reason };
                 self.engine.waits_for_room(token);
                 self.waiting.join(route, rank(command), waiter, (room_at, deadline));

@@ -6,6 +6,7 @@ mod accounting_rows;
 mod allocations;
 mod arbitrary;
 mod architecture;
+mod backlog;
 mod capabilities;
 mod charging;
 mod codec;
