@@ -6,10 +6,11 @@
 use super::engine::{Engine, Timer, Work};
 use crate::store::{Interface, RecordId};
 
-/// ACRs of the backlog that are on their way at a time: two windows of the default size.
-const LET_GO_MAX: usize = 1_000;
+/// ACRs of the backlog that are on their way at a time: half a window of the default size, so that
+/// new ones find room beside them.
+const LET_GO_MAX: usize = 250;
 /// ACRs that one input of the engine lets go, so that other work gets between.
-const LET_GO_STEP: usize = 64;
+const LET_GO_STEP: usize = 16;
 
 impl Engine {
     /// A peer opened: requests of the routes that lead there are tried again, CCRs at once.
